@@ -1,0 +1,1 @@
+"""Run a program unmodified, under seams where it can be watched and changed."""

@@ -1,0 +1,286 @@
+"""The data flow of one training forward, from the first optimizer to the first backward.
+
+A TorchFunctionMode sees every torch function that the program calls with gradients enabled. From the graph follow
+the layers in order of use, which activations are hidden ones (their output reaches another weight) and which are
+gates or outputs, what sits between head and loss, and where hidden representations can be watched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+MAX_OPERATIONS = 20_000
+"""A forward with more operations than this is traced up to here only (memory of the trace)."""
+
+WEIGHT_OPERATIONS = frozenset(
+    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding "
+    "embedding_bag lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell "
+    "multi_head_attention_forward scaled_dot_product_attention matmul mm bmm addmm baddbmm mv addmv einsum "
+    "__matmul__ __rmatmul__".split()
+)
+NORM_OPERATIONS = frozenset("batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm".split())
+ACTIVATIONS = {
+    "relu": "relu", "relu_": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu",
+    "leaky_relu_": "leaky_relu", "prelu": "prelu", "elu": "elu", "elu_": "elu", "selu": "selu",
+    "selu_": "selu", "celu": "celu", "gelu": "gelu", "silu": "silu", "mish": "mish",
+    "softplus": "softplus", "softsign": "softsign", "hardtanh": "hardtanh", "hardswish": "hardswish",
+    "hardsigmoid": "hardsigmoid", "tanh": "tanh", "tanh_": "tanh", "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid", "logsigmoid": "logsigmoid",
+}  # fmt: skip
+OUTPUT_OPERATIONS = frozenset(("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid", "logsigmoid"))
+GATE_OPERATIONS = frozenset(("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "addcmul"))
+ACTIVATION_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh, nn.Sigmoid, nn.LogSigmoid,
+)  # fmt: skip
+_SKIPPED_FILES = ("functional.py", "overrides.py", "_tensor.py", "graph.py", "_jit_internal.py")
+
+
+@dataclass
+class Node:
+    """One call of a torch function."""
+
+    index: int
+    operation: str
+    module: int  # id of the innermost module that was running, 0 outside
+    site: str  # file:line of the caller
+    inputs: list[int]  # indices of the nodes whose outputs it reads, -1 for the outside
+    parameter: bool  # reads an nn.Parameter
+    consumers: list[int] = field(default_factory=list)
+    n_tensor_inputs: int = 0
+
+
+class ModuleStack:
+    """Which module is running, through the framework's global hooks."""
+
+    def __init__(self) -> None:
+        self.running: list[nn.Module] = []
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> ModuleStack:
+        hooks = torch.nn.modules.module
+        self._handles = [
+            hooks.register_module_forward_pre_hook(self._enter),
+            hooks.register_module_forward_hook(self._leave, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self.running.append(module)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        # A forward that raised may have left inner modules on the stack.
+        while self.running and self.running.pop() is not module:
+            pass
+
+
+def call_site() -> str:
+    """``file:line`` of the first frame that is neither ours nor torch's dispatch."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and os.path.basename(frame.f_code.co_filename) in _SKIPPED_FILES:
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    """Tensors in nested lists, tuples and dicts."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif depth < 3 and isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item, depth + 1)
+    elif depth < 3 and isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item, depth + 1)
+
+
+class TraceMode(TorchFunctionMode):
+    """Records nodes while gradients are enabled."""
+
+    def __init__(self, stack: ModuleStack) -> None:
+        super().__init__()
+        self.stack = stack
+        self.nodes: list[Node] = []
+        self.producer: dict[int, int] = {}
+        self.keep: list[Any] = []  # ids stay unique while the tensors live
+        self.modules: dict[int, nn.Module] = {}
+        self.module_order: list[int] = []
+        self.active = True
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.active and torch.is_grad_enabled():
+            self.record(getattr(func, "__name__", ""), args, kwargs or {}, result)
+        return result
+
+    def record(self, operation: str, args: Any, kwargs: Any, result: Any) -> None:
+        outputs = list(tensors_in(result))
+        if not outputs or operation in ("__get__", "detach", "backward", "requires_grad_"):
+            return
+        if len(self.nodes) >= MAX_OPERATIONS:
+            self.active = False
+            return
+        inputs = [*tensors_in(args), *tensors_in(kwargs)]
+        module = self.stack.running[-1] if self.stack.running else None
+        if module is not None and id(module) not in self.modules:
+            self.modules[id(module)] = module
+            self.module_order.append(id(module))
+        node = Node(
+            index=len(self.nodes),
+            operation=operation,
+            module=id(module) if module is not None else 0,
+            site=call_site(),
+            inputs=[self.producer.get(id(t), -1) for t in inputs],
+            parameter=any(isinstance(t, nn.Parameter) for t in inputs),
+            n_tensor_inputs=sum(t.dim() > 0 for t in inputs),
+        )
+        for source in node.inputs:
+            if source >= 0:
+                self.nodes[source].consumers.append(node.index)
+        self.nodes.append(node)
+        for tensor in outputs:
+            self.producer[id(tensor)] = node.index
+            self.keep.append(tensor)
+
+    def close(self) -> None:
+        self.active = False
+        self.keep.clear()
+        self.producer.clear()
+
+
+class SwapMode(TorchFunctionMode):
+    """Replaces activations that are called as functions, at given sites."""
+
+    def __init__(
+        self,
+        stack: ModuleStack,
+        swaps: dict[str, Callable[[torch.Tensor], torch.Tensor]],
+        path_of: Callable[[nn.Module], str | None],
+    ) -> None:
+        super().__init__()
+        self.stack, self.swaps, self.path_of = stack, swaps, path_of
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = ACTIVATIONS.get(getattr(func, "__name__", ""))
+        if name and args and isinstance(args[0], torch.Tensor):
+            path = self.path_of(self.stack.running[-1]) if self.stack.running else ""
+            replacement = self.swaps.get(f"{path}|{name}|{call_site()}")
+            if replacement is not None:
+                self.count += 1
+                return replacement(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+class Graph:
+    """Questions to a finished trace."""
+
+    def __init__(self, nodes: list[Node], loss_inputs: list[int]) -> None:
+        self.nodes = nodes
+        self.loss_inputs = [i for i in loss_inputs if i >= 0]
+        self.live = self._ancestors(self.loss_inputs)
+
+    def _ancestors(self, start: list[int]) -> set[int]:
+        found, todo = set(start), list(start)
+        while todo:
+            for source in self.nodes[todo.pop()].inputs:
+                if source >= 0 and source not in found:
+                    found.add(source)
+                    todo.append(source)
+        return found
+
+    def is_weight(self, node: Node) -> bool:
+        return node.operation in WEIGHT_OPERATIONS
+
+    def head(self) -> set[int]:
+        """Weight operations from which the loss is reached through no other weight operation."""
+        found: set[int] = set()
+        seen, todo = set(self.loss_inputs), list(self.loss_inputs)
+        while todo:
+            node = self.nodes[todo.pop()]
+            if self.is_weight(node):
+                found.add(node.index)
+                continue
+            for source in node.inputs:
+                if source >= 0 and source not in seen:
+                    seen.add(source)
+                    todo.append(source)
+        return found
+
+    def output_activation(self) -> str:
+        """The softmax, log_softmax or sigmoid nearest to the loss, behind the head; or nothing."""
+        seen, todo = set(self.loss_inputs), list(self.loss_inputs)
+        while todo:
+            node = self.nodes[todo.pop(0)]
+            if node.operation in OUTPUT_OPERATIONS:
+                return node.operation.lstrip("_")
+            if self.is_weight(node):
+                continue
+            for source in node.inputs:
+                if source >= 0 and source not in seen:
+                    seen.add(source)
+                    todo.append(source)
+        return ""
+
+    def fate(self, start: Node) -> str:
+        """What an activation's output is for: ``hidden`` (reaches a weight), ``gate``, or ``output``."""
+        seen, todo = {start.index}, [start.index]
+        reaches = False
+        while todo:
+            node = self.nodes[todo.pop()]
+            for index in node.consumers:
+                if index in seen:
+                    continue
+                seen.add(index)
+                consumer = self.nodes[index]
+                if self.is_weight(consumer):
+                    reaches = True
+                    continue
+                if consumer.operation in GATE_OPERATIONS and consumer.n_tensor_inputs > 1:
+                    return "gate"
+                todo.append(index)
+        return "hidden" if reaches else "output"
+
+    def followed_by(self, start: Node) -> str:
+        """``norm`` or the activation that the output of a weight operation meets first."""
+        seen, todo = {start.index}, [start.index]
+        while todo:
+            node = self.nodes[todo.pop(0)]
+            for index in node.consumers:
+                if index in seen:
+                    continue
+                seen.add(index)
+                consumer = self.nodes[index]
+                if consumer.operation in NORM_OPERATIONS:
+                    return "norm"
+                if consumer.operation in ACTIVATIONS:
+                    return ACTIVATIONS[consumer.operation]
+                if not self.is_weight(consumer):
+                    todo.append(index)
+        return ""
+
+    def upstream(self, start: Node) -> Iterator[Node]:
+        """Nodes that feed a weight operation, nearest first, stopping at other weight operations."""
+        seen, todo = {start.index}, [i for i in start.inputs if i >= 0]
+        while todo:
+            index = todo.pop(0)
+            if index in seen:
+                continue
+            seen.add(index)
+            node = self.nodes[index]
+            yield node
+            if not self.is_weight(node):
+                todo.extend(i for i in node.inputs if i >= 0)

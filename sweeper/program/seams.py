@@ -1,0 +1,474 @@
+"""The seams: every patch of torch, numpy and random that sweeper makes, in one place.
+
+Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``..._post_hook`` (steps),
+forward hooks on a model's entry. Patches, because no hook
+exists:
+
+| patched | why |
+|---|---|
+| ``__init__`` of every ``torch.optim.Optimizer`` subclass, and ``Optimizer.__init_subclass__`` | optimizer built: outermost constructor only |
+| ``Module.__call__``, only until the models are found | first forward after the first optimizer |
+| ``DataLoader.__init__``, ``DataLoader.__iter__``, ``_BaseDataLoaderIter.__next__`` | batch size; epochs; which loader trains |
+| losses of ``torch.nn.functional`` | logits and targets; label smoothing, class weights, softmax before the loss |
+| ``torch.autograd.backward`` and ``torch.Tensor.backward`` | the scalar that is trained |
+| ``GradScaler.scale``, ``GradScaler.step`` | undo the factor; count skipped steps |
+| ``clip_grad_norm_``, ``clip_grad_value_`` of ``torch.nn.utils`` | facts; a fix's clip replaces the program's |
+| ``LRScheduler.__init__`` | facts |
+| ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy while it evaluates |
+| ``Module.load_state_dict`` | pretrained weights are never reinitialised |
+| ``torch.compile``, ``Module.compile`` | off: seams need eager code |
+| ``torch.manual_seed``, ``torch.seed``, ``torch.Generator``, ``numpy.random.seed``, ``numpy.random.default_rng``, ``random.seed`` | fresh seeds |
+
+`install` puts trampolines in place once; they do nothing until `installed` names a session. They are installed
+before any other import, so that ``from torch.nn.functional import cross_entropy`` takes the trampoline too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from sweeper.program import seeds
+from sweeper.program.session import LossCall, Session
+
+LOSSES = (
+    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss",
+    "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss", "gaussian_nll_loss",
+    "multi_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "hinge_embedding_loss",
+)  # fmt: skip
+
+_current: Session | None = None
+_undo: list[tuple[Any, str, Any]] = []
+_handles: list[Any] = []
+_depth = {"optimizer": 0, "loss": 0, "backward": 0, "loader": 0}
+_scaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+
+def current() -> Session | None:
+    """The session that is watched, unless an observer is computing."""
+    return _current if _current is not None and not _current.observing else None
+
+
+@contextmanager
+def installed(session: Session) -> Iterator[Session]:
+    """Watch with ``session`` inside the block; every patch is undone at its end if this call made them."""
+    global _current
+    own = not _undo
+    install()
+    previous, _current = _current, session
+    for key in _depth:
+        _depth[key] = 0
+    _watch_calls(session)
+    try:
+        yield session
+    finally:
+        _unwatch_calls()
+        _scaled.clear()
+        _current = previous
+        if own:
+            uninstall()
+
+
+def install() -> None:
+    """Put the trampolines in place (once per process)."""
+    if _undo:
+        return
+    _patch_optimizers()
+    _patch_data()
+    _patch_losses()
+    _patch_backward()
+    _patch_clips()
+    _patch_comparison()
+    _patch_model_facts()
+    _patch_seeds()
+    _handles.append(register_optimizer_step_pre_hook(_before_step))
+    _handles.append(register_optimizer_step_post_hook(_after_step))
+
+
+def uninstall() -> None:
+    """Undo every patch, last first."""
+    while _undo:
+        owner, name, original = _undo.pop()
+        if original is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
+    while _handles:
+        _handles.pop().remove()
+
+
+_ABSENT = object()
+
+
+def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    own = owner.__dict__.get(name, _ABSENT) if isinstance(owner, type) else getattr(owner, name, _ABSENT)
+    original = getattr(owner, name)
+    replacement = make(original)
+    _undo.append((owner, name, own))
+    setattr(owner, name, replacement)
+
+
+# -- optimizers and steps -----------------------------------------------------------------------------------
+
+
+def _patch_optimizers() -> None:
+    def all_subclasses(cls: type) -> Iterator[type]:
+        for sub in cls.__subclasses__():
+            yield sub
+            yield from all_subclasses(sub)
+
+    for cls in {*all_subclasses(Optimizer)}:
+        if "__init__" in cls.__dict__:
+            _patch(cls, "__init__", _outermost_constructor)
+
+    def make_init_subclass(original: Any) -> Any:
+        def __init_subclass__(cls: type, **kwargs: Any) -> None:
+            original.__func__(cls, **kwargs) if hasattr(original, "__func__") else None
+            if "__init__" in cls.__dict__:
+                _patch(cls, "__init__", _outermost_constructor)
+
+        return classmethod(__init_subclass__)
+
+    _patch(Optimizer, "__init_subclass__", make_init_subclass)
+
+
+def _outermost_constructor(original: Any) -> Any:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        outermost = not _depth["optimizer"]
+        _depth["optimizer"] += 1
+        try:
+            original(self, *args, **kwargs)
+        finally:
+            _depth["optimizer"] -= 1
+        session = current()
+        # A wrapper (accelerate) holds an optimizer instead of having parameters of its own.
+        if outermost and session and "param_groups" in self.__dict__:
+            session.seam_optimizer(self)
+
+    return __init__
+
+
+def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    session = current()
+    if session:
+        if not session.roots:
+            session.find_models(None)
+        session.seam_before_step(optimizer)
+
+
+def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    session = current()
+    if session:
+        session.seam_after_step(optimizer)
+
+
+_plain_call = torch.nn.Module.__call__
+
+
+def _watch_calls(session: Session) -> None:
+    """Until the models are found: the hooks that finding them registers must hold for that very call."""
+
+    def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if current() is session and session.optimizers:
+            session.seam_module_called(module)
+            if session.roots:
+                _unwatch_calls()
+        return _plain_call(module, *args, **kwargs)
+
+    torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]
+
+
+def _unwatch_calls() -> None:
+    torch.nn.Module.__call__ = _plain_call  # type: ignore[method-assign]
+
+
+# -- data ---------------------------------------------------------------------------------------------------
+
+
+def _patch_data() -> None:
+    signature = inspect.signature(DataLoader.__init__)
+    indices: dict[int, int] = {}
+
+    def make_init(original: Any) -> Any:
+        @functools.wraps(original)
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            session = current()
+            if session is None or _depth["loader"]:
+                return original(self, *args, **kwargs)
+            bound = signature.bind(self, *args, **kwargs)
+            arguments = dict(bound.arguments)
+            arguments.pop("self")
+            index = len(session.loaders)
+            arguments = session.seam_loader_arguments(index, arguments)
+            _depth["loader"] += 1
+            try:
+                original(self, **arguments)
+            finally:
+                _depth["loader"] -= 1
+            session.loaders.append(self)
+            session.notify("loader_built", index, self)
+
+        return __init__
+
+    def make_iter(original: Any) -> Any:
+        @functools.wraps(original)
+        def __iter__(self: Any) -> Any:
+            iterator = original(self)
+            session = current()
+            if session:
+                for index, loader in enumerate(session.loaders):
+                    if loader is self:
+                        indices[id(iterator)] = index
+                        session.notify("epoch_started", index)
+            return iterator
+
+        return __iter__
+
+    def make_next(original: Any) -> Any:
+        @functools.wraps(original)
+        def __next__(self: Any) -> Any:
+            batch = original(self)
+            session = current()
+            if session and id(self) in indices:
+                session.notify("batch_loaded", indices[id(self)])
+            return batch
+
+        return __next__
+
+    _patch(DataLoader, "__init__", make_init)
+    _patch(DataLoader, "__iter__", make_iter)
+    _patch(_BaseDataLoaderIter, "__next__", make_next)
+
+
+# -- losses and backward ------------------------------------------------------------------------------------
+
+
+def _patch_losses() -> None:
+    def make(name: str) -> Callable[[Any], Any]:
+        def wrap(original: Any) -> Any:
+            signature = inspect.signature(original)
+
+            @functools.wraps(original)
+            def loss(*args: Any, **kwargs: Any) -> Any:
+                session = current()
+                if session is None or _depth["loss"]:
+                    return original(*args, **kwargs)
+                _depth["loss"] += 1
+                try:
+                    bound = signature.bind(*args, **kwargs).arguments
+                    first, second = list(signature.parameters)[:2]
+                    options = {k: v for k, v in bound.items() if k not in (first, second)}
+                    call = LossCall(
+                        function=name, input=bound[first], target=bound[second], options=options
+                    )
+                    call = session.seam_loss(call)
+                    changed = globals()["F"].__dict__[call.function]
+                    value = getattr(changed, "__wrapped__", changed)(
+                        call.input, call.target, **call.options
+                    )
+                    session.notify("loss_computed", call, value)
+                    return value
+                finally:
+                    _depth["loss"] -= 1
+
+            return loss
+
+        return wrap
+
+    for name in LOSSES:
+        _patch(F, name, make(name))
+
+
+def _patch_backward() -> None:
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            session = current()
+            if session is None or _depth["backward"]:
+                return original(tensors, *args, **kwargs)
+            loss = tensors if isinstance(tensors, torch.Tensor) else next(iter(tensors), None)
+            if isinstance(loss, torch.Tensor):
+                known = _scaled.pop(id(loss), None)
+                session.notify("backward", known[1] if known else loss)
+            _depth["backward"] += 1
+            try:
+                return original(tensors, *args, **kwargs)
+            finally:
+                _depth["backward"] -= 1
+
+        return backward
+
+    _patch(torch.autograd, "backward", make)
+    _patch(torch.Tensor, "backward", make)
+
+    from torch.amp.grad_scaler import GradScaler
+
+    def make_scale(original: Any) -> Any:
+        @functools.wraps(original)
+        def scale(self: Any, outputs: Any) -> Any:
+            result = original(self, outputs)
+            if current() and isinstance(outputs, torch.Tensor) and result is not outputs:
+                _scaled.clear()
+                _scaled[id(result)] = (result, outputs.detach())
+            return result
+
+        return scale
+
+    def make_step(original: Any) -> Any:
+        @functools.wraps(original)
+        def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            session = current()
+            before = session.step if session else 0
+            result = original(self, optimizer, *args, **kwargs)
+            if session and optimizer is session.primary and session.step == before:
+                session.notify("step_skipped", optimizer)
+            return result
+
+        return step
+
+    _patch(GradScaler, "scale", make_scale)
+    _patch(GradScaler, "step", make_step)
+
+
+# -- clips --------------------------------------------------------------------------------------------------
+
+
+def _patch_clips() -> None:
+    import torch.nn.utils.clip_grad as clip_module
+
+    def make_norm(original: Any) -> Any:
+        @functools.wraps(original)
+        def clip_grad_norm_(
+            parameters: Any, max_norm: float, norm_type: float = 2.0, *args: Any, **kwargs: Any
+        ) -> Any:
+            session = current()
+            if session is None:
+                return original(parameters, max_norm, norm_type, *args, **kwargs)
+            tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            skip = session.seam_program_clip("norm", tensors, float(max_norm), float(norm_type))
+            limit = float("inf") if skip else max_norm
+            total = original(tensors, limit, norm_type, *args, **kwargs)
+            session.notify("program_clipped", "norm", float(max_norm), float(norm_type), None if skip else total)
+            return total
+
+        return clip_grad_norm_
+
+    def make_value(original: Any) -> Any:
+        @functools.wraps(original)
+        def clip_grad_value_(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
+            session = current()
+            if session is None:
+                return original(parameters, clip_value, *args, **kwargs)
+            tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            if not session.seam_program_clip("value", tensors, float(clip_value), float("inf")):
+                original(tensors, clip_value, *args, **kwargs)
+            session.notify("program_clipped", "value", float(clip_value), float("inf"), None)
+
+        return clip_grad_value_
+
+    for owner in (clip_module, torch.nn.utils):
+        _patch(owner, "clip_grad_norm_", make_norm)
+        _patch(owner, "clip_grad_value_", make_value)
+
+
+# -- the program's own accuracy -----------------------------------------------------------------------------
+
+
+def _patch_comparison() -> None:
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        def eq(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
+            session = _current
+            if session is not None and not session.observing and not torch.is_grad_enabled():
+                session.notify("compared", left, right)
+            return original(left, right, *args, **kwargs)
+
+        return eq
+
+    _patch(torch.Tensor, "__eq__", make)
+    _patch(torch.Tensor, "eq", make)
+    _patch(torch, "eq", make)
+
+
+# -- facts and seeds ----------------------------------------------------------------------------------------
+
+
+def _patch_model_facts() -> None:
+    def announcing(method: str, name_of: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], Any]:
+        def make(original: Any) -> Any:
+            @functools.wraps(original)
+            def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+                result = original(self, *args, **kwargs)
+                session = current()
+                if session:
+                    session.notify(method, *name_of(self))
+                return result
+
+            return wrapper
+
+        return make
+
+    from torch.optim.lr_scheduler import LRScheduler
+
+    _patch(LRScheduler, "__init__", announcing("scheduler_built", lambda s: (type(s).__name__,)))
+    _patch(torch.nn.Module, "load_state_dict", announcing("weights_loaded", lambda s: ()))
+
+    def make_compile(original: Any) -> Any:
+        @functools.wraps(original)
+        def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
+            session = current()
+            if session is None:
+                return original(model, *args, **kwargs)
+            session.notify("compile_requested")
+            return model if model is not None else lambda function: function
+
+        return compile
+
+    def make_module_compile(original: Any) -> Any:
+        @functools.wraps(original)
+        def compile(self: Any, *args: Any, **kwargs: Any) -> None:
+            session = current()
+            if session is None:
+                return original(self, *args, **kwargs)
+            session.notify("compile_requested")
+
+        return compile
+
+    _patch(torch, "compile", make_compile)
+    _patch(torch.nn.Module, "compile", make_module_compile)
+
+
+def _patch_seeds() -> None:
+    def while_watched(replacement: Any) -> Callable[[Any], Any]:
+        def make(original: Any) -> Any:
+            @functools.wraps(original)
+            def seeded(*args: Any, **kwargs: Any) -> Any:
+                return (replacement if _current is not None else original)(*args, **kwargs)
+
+            return seeded
+
+        return make
+
+    _patch(torch, "manual_seed", while_watched(seeds.torch_manual_seed))
+    _patch(torch.random, "manual_seed", while_watched(seeds.torch_manual_seed))
+    _patch(torch, "seed", while_watched(seeds.torch_seed))
+    _patch(torch, "Generator", lambda original: seeds.ShiftedGenerator)
+    _patch(np.random, "seed", while_watched(seeds.numpy_seed))
+    _patch(np.random, "default_rng", while_watched(seeds.numpy_default_rng))
+    _patch(random, "seed", while_watched(seeds.random_seed))
