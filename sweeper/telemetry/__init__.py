@@ -1,0 +1,1 @@
+"""What happened in a run: recorder on the seams, run-record files."""

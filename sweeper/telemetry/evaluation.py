@@ -1,0 +1,163 @@
+"""The program's own evaluation phases, pieced together from what the seams see without gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sweeper.program.graph import tensors_in
+from sweeper.program.session import LossCall
+from sweeper.telemetry.samples import SeenSamples, model_input
+
+
+def correct_mask(call: LossCall) -> torch.Tensor | None:
+    """Which predictions of a classification loss call are right, ``[n]`` bool; None for other losses."""
+    prediction, target = call.input.detach(), call.target.detach()
+    if call.function in ("cross_entropy", "nll_loss"):
+        dim = 1 if prediction.dim() > 1 else 0
+        labels = target.argmax(dim) if target.is_floating_point() else target
+        right = (prediction.argmax(dim) == labels).reshape(-1)
+        ignored = call.options.get("ignore_index", -100)
+        keep = (labels != ignored).reshape(-1)
+        return right[keep] if ignored is not None and not target.is_floating_point() else right
+    if call.function.startswith("binary") and prediction.shape == target.shape:
+        limit = 0.0 if call.function.endswith("logits") else 0.5
+        return ((prediction > limit) == (target > 0.5)).reshape(-1)
+    return None
+
+
+def mean_loss(call: LossCall, value: torch.Tensor) -> torch.Tensor:
+    """The mean over predictions, whatever the reduction was."""
+    value = value.detach()
+    if value.dim():
+        return value.mean()
+    if call.options.get("reduction", "mean") == "sum":
+        return value / max(1, call.target.numel())
+    return value
+
+
+@dataclass
+class Evaluation:
+    """One phase: forwards without gradients between two training steps."""
+
+    seen: SeenSamples
+    n_loss: int = 0
+    loss: float = 0.0
+    n_loss_correct: int = 0
+    loss_correct: float = 0.0
+    squared_error: float = 0.0
+    target_sum: float = 0.0
+    target_squares: float = 0.0
+    n_regression: int = 0
+    n_compared: int = 0
+    compared_correct: float = 0.0
+    labels: dict[float, int] = field(default_factory=dict)
+    loss_labels: dict[float, int] = field(default_factory=dict)
+    rows: int = 0
+    fresh_rows: int = 0
+    _output: torch.Tensor | None = None
+
+    def forward(self, args: Any, kwargs: Any) -> None:
+        rows = model_input(args, kwargs)
+        if rows is None:
+            return
+        checks = self.seen.checksum(rows).cpu().numpy()
+        known = sum(round(v, 6) in self.seen._seen for v in checks.tolist())
+        self.rows += len(checks)
+        self.fresh_rows += len(checks) - known
+
+    def output(self, value: Any) -> None:
+        candidates = [t for t in tensors_in(dict(value) if isinstance(value, dict) else value) if t.dim() >= 1]
+        self._output = next((t.detach() for t in candidates if t.is_floating_point()), None)
+
+    def compare(self, left: Any, right: Any) -> None:
+        """Count ``prediction == target`` when one side is what the last output predicts."""
+        output, self._output = self._output, None
+        if output is None:
+            return
+        for prediction, target in ((left, right), (right, left)):
+            if (
+                isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)
+                and prediction.shape == target.shape and _predicts(output, prediction)
+            ):  # fmt: skip
+                right_ones = (prediction == target).reshape(-1)
+                self.n_compared += right_ones.numel()
+                self.compared_correct += float(right_ones.sum())
+                _count(self.labels, target)
+                return
+        if isinstance(left, torch.Tensor) and left.numel() > 1:
+            self._output = output  # an unrelated comparison; the one we look for may follow
+
+    def loss_call(self, call: LossCall, value: torch.Tensor) -> None:
+        n = call.target.numel()
+        self.n_loss += n
+        self.loss += float(mean_loss(call, value)) * n
+        right = correct_mask(call)
+        if right is not None:
+            self.n_loss_correct += right.numel()
+            self.loss_correct += float(right.sum())
+            _count(self.loss_labels, call.target)
+        elif call.input.shape == call.target.shape:
+            error = (call.input.detach() - call.target.detach()).double()
+            values = call.target.detach().double()
+            self.squared_error += float(error.square().sum())
+            self.target_sum += float(values.sum())
+            self.target_squares += float(values.square().sum())
+            self.n_regression += n
+
+    @property
+    def empty(self) -> bool:
+        return not (self.n_loss or self.n_compared)
+
+    def row(self) -> dict[str, float]:
+        accuracy = skill = math.nan
+        if self.n_compared:
+            accuracy = self.compared_correct / self.n_compared
+            skill = _skill(accuracy, self.labels)
+        elif self.n_loss_correct:
+            accuracy = self.loss_correct / self.n_loss_correct
+            skill = _skill(accuracy, self.loss_labels)
+        elif self.n_regression:
+            variance = self.target_squares / self.n_regression - (self.target_sum / self.n_regression) ** 2
+            if variance > 0:
+                skill = 1.0 - self.squared_error / self.n_regression / variance
+        return {
+            "n": float(max(self.n_compared, self.n_loss)),
+            "loss": self.loss / self.n_loss if self.n_loss else math.nan,
+            "accuracy": accuracy,
+            "skill": skill,
+            "fresh_share": self.fresh_rows / self.rows if self.rows else math.nan,
+        }
+
+
+def _predicts(output: torch.Tensor, prediction: torch.Tensor) -> bool:
+    """Is ``prediction`` the argmax of the output over a class dimension, or the output cut at 0 or 0.5?"""
+    flat = prediction.reshape(-1)
+    if output.numel() == flat.numel():
+        for limit in (0.0, 0.5):
+            if bool(((output.reshape(-1) > limit) == (flat > 0.5)).all()):
+                return True
+        return False
+    for dim in {output.dim() - 1, 1} if output.dim() > 1 else ():
+        best = output.argmax(dim).reshape(-1)
+        if best.shape == flat.shape and bool((best == flat).all()):
+            return True
+    return False
+
+
+def _count(labels: dict[float, int], target: torch.Tensor) -> None:
+    values, counts = np.unique(target.detach().reshape(-1).cpu().numpy(), return_counts=True)
+    if len(values) > 10_000:
+        return
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        labels[float(value)] = labels.get(float(value), 0) + int(count)
+
+
+def _skill(accuracy: float, labels: dict[float, int]) -> float:
+    total = sum(labels.values())
+    prior = max(labels.values()) / total if total else math.nan
+    return (accuracy - prior) / (1 - prior) if prior < 1 else math.nan

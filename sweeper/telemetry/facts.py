@@ -1,0 +1,425 @@
+"""Facts: what the run showed the program to be, collected while it runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sweeper.program.graph import (
+    ACTIVATION_MODULES,
+    ACTIVATIONS,
+    NORM_OPERATIONS,
+    Graph,
+    ModuleStack,
+    Node,
+    TraceMode,
+)
+from sweeper.program.models import module_paths, optimizer_parameters
+from sweeper.program.session import LossCall, Session
+from sweeper.types import (
+    ActivationSite,
+    ClipFact,
+    Facts,
+    LayerFact,
+    LoaderFact,
+    OptimizerFact,
+    WatchPoint,
+)
+
+NORM_MODULES = (
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
+)  # fmt: skip
+MANY_TARGETS = 4
+"""A loss with at least so many targets per input row predicts sequences: a language model when it classifies."""
+
+
+@dataclass
+class Tracer:
+    """Traces the first training forward of the baseline."""
+
+    stack: ModuleStack = field(default_factory=ModuleStack)
+    mode: TraceMode | None = None
+    loss_inputs: list[int] = field(default_factory=list)
+    done: bool = False
+
+    def start(self) -> None:
+        if self.mode is None and not self.done:
+            self.stack.__enter__()
+            self.mode = TraceMode(self.stack)
+            self.mode.__enter__()
+
+    def loss(self, call: LossCall) -> None:
+        if self.mode is not None and torch.is_grad_enabled() and not self.loss_inputs:
+            self.loss_inputs = [self.mode.producer.get(id(call.input), -1)]
+
+    def backward(self, loss: torch.Tensor) -> None:
+        if self.mode is None or self.done:
+            return
+        if not self.loss_inputs:
+            self.loss_inputs = [self.mode.producer.get(id(loss), -1)]
+        self.stop()
+
+    def stop(self) -> None:
+        if self.mode is not None and not self.done:
+            self.done = True
+            self.mode.__exit__(None, None, None)
+            self.mode.close()
+            self.stack.__exit__()
+
+
+class GraphFacts:
+    """Layers, activation sites and watch points of a traced forward."""
+
+    def __init__(self, tracer: Tracer, roots: list[nn.Module]) -> None:
+        self.paths = module_paths(roots)
+        mode = tracer.mode
+        self.graph = Graph(mode.nodes if mode else [], tracer.loss_inputs)
+        self.modules = mode.modules if mode else {}
+        self.output_activation = self.graph.output_activation()
+
+    def layers(self) -> tuple[LayerFact, ...]:
+        head = self.graph.head()
+        out: dict[str, LayerFact] = {}
+        for node in self.graph.nodes:
+            path = self.paths.get(node.module)
+            if path is None or path in out or not self.graph.is_weight(node):
+                continue
+            module = self.modules[node.module]
+            if not any(p.dim() >= 2 for p in module.parameters(recurse=False)):
+                continue
+            n_in, n_out = _widths(module)
+            out[path] = LayerFact(
+                name=path, kind=type(module).__name__, n_in=n_in, n_out=n_out,
+                is_output=node.index in head, followed_by=self.graph.followed_by(node),
+                in_attention=self._in_attention(node) or node.operation == "multi_head_attention_forward",
+            )  # fmt: skip
+        return tuple(out.values())
+
+    def _in_attention(self, node: Node) -> bool:
+        """Query, key, value or output projection: its neighbour among weight operations has no weight of its own."""
+        upstream = [n for n in self.graph.upstream(node) if self.graph.is_weight(n)]
+        if any(not n.parameter for n in upstream):
+            return True
+        seen, todo = {node.index}, [node.index]
+        while todo:
+            for index in self.graph.nodes[todo.pop()].consumers:
+                consumer = self.graph.nodes[index]
+                if index in seen:
+                    continue
+                seen.add(index)
+                if self.graph.is_weight(consumer):
+                    if not consumer.parameter:
+                        return True
+                elif consumer.operation not in NORM_OPERATIONS:
+                    todo.append(index)
+        return False
+
+    def activations(self) -> tuple[ActivationSite, ...]:
+        found: dict[str, ActivationSite] = {}
+        for node in self.graph.nodes:
+            function = ACTIVATIONS.get(node.operation)
+            if function is None or node.index not in self.graph.live:
+                continue
+            module = self.modules.get(node.module)
+            path = self.paths.get(node.module, "")
+            as_module = module is not None and (
+                isinstance(module, ACTIVATION_MODULES) or _is_activation_class(module)
+            )
+            site = path if as_module else f"{path}|{function}|{node.site}"
+            fate = self.graph.fate(node)
+            reason = {"gate": "its output gates another tensor", "output": "its output leaves the model"}.get(fate, "")
+            known = found.get(site)
+            if known is not None and (known.reason or not reason):
+                continue
+            found[site] = ActivationSite(
+                site=site, kind="module" if as_module else "call", function=function,
+                swappable=not reason, reason=reason,
+            )  # fmt: skip
+        found.update(self._recurrent())
+        return tuple(found.values())
+
+    def _recurrent(self) -> dict[str, ActivationSite]:
+        return {
+            path: ActivationSite(
+                site=path, kind="module", function=module.nonlinearity, swappable=True
+            )
+            for key, module in self.modules.items()
+            if isinstance(module, (nn.RNN, nn.RNNCell)) and (path := self.paths.get(key)) is not None
+        }
+
+    def watch_points(self, sites: tuple[ActivationSite, ...]) -> tuple[WatchPoint, ...]:
+        swappable = {s.site for s in sites if s.swappable}
+        head = self.graph.head()
+        out: dict[str, WatchPoint] = {}
+        for node in self.graph.nodes:
+            path = self.paths.get(node.module)
+            if path is None or path in out or not self.graph.is_weight(node):
+                continue
+            upstream = list(self.graph.upstream(node))
+            weights = [n for n in upstream if self.graph.is_weight(n)]
+            if not weights or node.operation in ("multi_head_attention_forward", "embedding"):
+                continue  # reads the data itself, or is called with several inputs
+            hook, function, can_swap = path, "", False
+            for n in upstream:
+                module = self.modules.get(n.module)
+                if isinstance(module, nn.modules.dropout._DropoutNd) and hook == path:
+                    hook = self.paths.get(n.module, path)
+                if n.operation in ACTIVATIONS:
+                    function = ACTIVATIONS[n.operation]
+                    where = self.paths.get(n.module, "")
+                    can_swap = where in swappable or f"{where}|{function}|{n.site}" in swappable
+                    break
+                if self.graph.is_weight(n) or n.operation in NORM_OPERATIONS:
+                    break
+            out[path] = WatchPoint(
+                layer=path, hook=hook, function=function, pooled=node.index in head, swappable=can_swap
+            )
+        return tuple(out.values())
+
+
+def _is_activation_class(module: nn.Module) -> bool:
+    """Activation modules of other libraries: no weights, no children but activations."""
+    name = type(module).__name__.lower()
+    named = any(word in name for word in ("activation", "gelu", "silu", "swish", "relu", "mish"))
+    return named and not any(True for _ in module.parameters())
+
+
+def _widths(module: nn.Module) -> tuple[int, int]:
+    for a, b in (
+        ("in_features", "out_features"), ("in_channels", "out_channels"), ("input_size", "hidden_size"),
+        ("num_embeddings", "embedding_dim"),
+    ):  # fmt: skip
+        if hasattr(module, a) and hasattr(module, b):
+            return int(getattr(module, a)), int(getattr(module, b))
+    for parameter in module.parameters(recurse=False):
+        if parameter.dim() >= 2:
+            return int(parameter.shape[1]), int(parameter.shape[0])
+    return 0, 0
+
+
+@dataclass
+class Targets:
+    """Running summary of the training targets; class counts stay on their device."""
+
+    loss_function: str = ""
+    reduction: str = "mean"
+    counts: torch.Tensor | None = None
+    n: int = 0
+    total: Any = 0.0
+    squares: Any = 0.0
+    label_min: Any = None
+    label_max: Any = None
+    width: int = 0
+    per_row: float = 1.0
+
+    def add(self, call: LossCall, rows: int | None) -> None:
+        target = call.target.detach()
+        self.loss_function, self.reduction = call.function, str(call.options.get("reduction", "mean"))
+        if call.function in ("cross_entropy", "nll_loss") and not target.is_floating_point():
+            self.width = int(call.input.shape[1 if call.input.dim() > 1 else 0])
+            labels = target.reshape(-1)
+            ignored = int(call.options.get("ignore_index", -100))
+            labels = labels[labels != ignored]
+            if not labels.numel():
+                return
+            low, high = labels.min(), labels.max()
+            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
+            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
+            counts = torch.bincount(labels.clamp(0, self.width - 1), minlength=self.width)
+            self.counts = counts if self.counts is None else self.counts + counts
+            self.n += labels.numel()
+            if rows:
+                self.per_row = labels.numel() / rows
+        else:
+            values = target.reshape(-1).double() if target.device.type != "mps" else target.reshape(-1).float()
+            self.width = int(call.input.shape[-1]) if call.input.dim() > 1 else 1
+            self.n += values.numel()
+            self.total = self.total + values.sum()
+            self.squares = self.squares + values.square().sum()
+            low, high = values.min(), values.max()
+            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
+            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
+
+    def facts(self) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            "loss_function": self.loss_function, "loss_reduction": self.reduction, "head_width": self.width,
+        }  # fmt: skip
+        if self.label_min is not None and math.isfinite(float(self.label_min)):
+            out |= {"label_min": int(self.label_min), "label_max": int(self.label_max)}
+        if self.counts is not None:
+            shares = (self.counts / max(1, self.n)).tolist()
+            out["n_classes"] = self.width
+            if self.per_row >= MANY_TARGETS:
+                out |= {"task": "language_model", "class_prior": tuple(sorted(shares, reverse=True))}
+            else:
+                out |= {"task": "classification", "class_prior": tuple(shares)}
+        elif self.n:
+            mean = float(self.total) / self.n
+            out |= {"target_mean": mean, "target_variance": max(0.0, float(self.squares) / self.n - mean**2)}
+            if self.loss_function.startswith("binary"):
+                out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
+            elif self.loss_function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+                out["task"] = "regression"
+        return out
+
+
+@dataclass
+class Collector:
+    """Everything else that becomes a fact."""
+
+    schedulers: dict[str, None] = field(default_factory=dict)
+    clips: dict[tuple[str, float, float], int] = field(default_factory=dict)
+    peak_lr: dict[int, list[float]] = field(default_factory=dict)
+    first_lr: dict[int, float] = field(default_factory=dict)
+    last_lr: dict[int, float] = field(default_factory=dict)
+    lr_changes: int = 0
+    ever_grad: set[int] = field(default_factory=set)
+    kept_grads: list[bool] = field(default_factory=list)
+    eval_mode_forwards: int = 0
+    train_forwards: int = 0
+    pretrained: bool = False
+    compiled: bool = False
+    trained_loaders: set[int] = field(default_factory=set)
+    batch_sizes: list[int] = field(default_factory=list)
+    backwards: list[int] = field(default_factory=list)
+    input_features: int = 0
+    input_dtype: str = ""
+    first_step_at: float = math.nan
+    started: float = field(default_factory=time.monotonic)
+
+    def rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before a step: the program's own rates, and which parameters have gradients."""
+        key = id(optimizer)
+        rates = [float(g["lr"]) for g in optimizer.param_groups]
+        promised = [max(float(g.get(k, 0.0)) for k in ("lr", "initial_lr", "max_lr")) for g in optimizer.param_groups]
+        peaks = self.peak_lr.setdefault(key, [0.0] * len(rates))
+        peaks.extend([0.0] * (len(rates) - len(peaks)))
+        self.peak_lr[key] = [max(a, b) for a, b in zip(peaks, promised, strict=True)]
+        self.first_lr.setdefault(key, rates[0])
+        if key in self.last_lr and self.last_lr[key] != rates[0]:
+            self.lr_changes += 1
+        self.last_lr[key] = rates[0]
+        for parameter in optimizer_parameters([optimizer]):
+            if parameter.grad is not None:
+                self.ever_grad.add(id(parameter))
+
+    def last_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """The cheap part of `rates`, at every step."""
+        key, rate = id(optimizer), float(optimizer.param_groups[0]["lr"])
+        if self.last_lr.get(key) != rate:
+            self.rates(optimizer)
+
+    def optimizers(self, session: Session) -> tuple[OptimizerFact, ...]:
+        owned = {id(p) for p in optimizer_parameters(session.optimizers)}
+        missing = sum(
+            p.numel() for r in session.roots for p in r.parameters() if p.requires_grad and id(p) not in owned
+        )
+        out = []
+        for optimizer in session.optimizers:
+            key, group = id(optimizer), optimizer.param_groups[0]
+            parameters = optimizer_parameters([optimizer])
+            out.append(
+                OptimizerFact(
+                    name=type(optimizer).__name__,
+                    peak_lr=tuple(self.peak_lr.get(key, [float(g["lr"]) for g in optimizer.param_groups])),
+                    first_lr=self.first_lr.get(key, math.nan),
+                    last_lr=self.last_lr.get(key, math.nan),
+                    weight_decay=float(group.get("weight_decay") or 0.0),
+                    momentum=float(group.get("momentum") or 0.0),
+                    n_parameters=sum(p.numel() for p in parameters),
+                    n_frozen=sum(p.numel() for p in parameters if not p.requires_grad),
+                    n_without_grad=sum(
+                        p.numel() for p in parameters if p.requires_grad and id(p) not in self.ever_grad
+                    ),
+                    n_missing=missing,
+                )
+            )
+        return tuple(out)
+
+    def loaders(self, session: Session) -> tuple[LoaderFact, ...]:
+        from torch.utils.data import IterableDataset, RandomSampler
+
+        trained = set(self.trained_loaders)
+        for index in sorted(trained, reverse=True):  # a re-wrapped loader (accelerate) inherits from its source
+            mine = session.loaders[index]
+            trained |= {
+                i for i, other in enumerate(session.loaders[:index])
+                if other.dataset is mine.dataset and other.batch_sampler is mine.batch_sampler
+                and other.batch_sampler is not None
+            }  # fmt: skip
+        out = []
+        for index, loader in enumerate(session.loaders):
+            reason = "" if loader.batch_size else "it was built with a batch_sampler or without batching"
+            iterable = isinstance(loader.dataset, IterableDataset)
+            try:
+                n_samples, n_batches = (None, None) if iterable else (len(loader.dataset), len(loader))
+            except (TypeError, NotImplementedError):
+                n_samples = n_batches = None
+            out.append(
+                LoaderFact(
+                    index=index, batch_size=loader.batch_size, n_samples=n_samples, n_batches=n_batches,
+                    trained=index in trained, reason=reason, drop_last=bool(loader.drop_last),
+                    shuffled=isinstance(getattr(loader, "sampler", None), RandomSampler),
+                )
+            )  # fmt: skip
+        return tuple(out)
+
+    def facts(self, session: Session) -> dict[str, Any]:
+        roots = session.roots
+        modules = [m for r in roots for m in r.modules()]
+        paths = module_paths(roots)
+        every = {id(p): p for r in roots for p in r.parameters()}
+        any_grad = bool(self.ever_grad) or session.step == 0
+        elapsed = time.monotonic() - self.first_step_at
+        return {
+            "optimizers": self.optimizers(session),
+            "loaders": self.loaders(session),
+            "norms": tuple(paths[id(m)] for m in modules if isinstance(m, NORM_MODULES) and paths[id(m)]),
+            "dropout": tuple(float(m.p) for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0),
+            "schedulers": tuple(self.schedulers),
+            "lr_written_by_program": self.lr_changes > 0 and not self.schedulers,
+            "clips": tuple(
+                ClipFact(kind=k[0], max_norm=k[1], norm_type=k[2], calls=n)  # type: ignore[arg-type]
+                for k, n in self.clips.items()
+            ),
+            "grads_zeroed": not (len(self.kept_grads) >= 2 and all(self.kept_grads)),
+            "trained_in_eval_mode": self.train_forwards > 0 and self.eval_mode_forwards > 0.9 * self.train_forwards,
+            "detached": not any_grad,
+            "pretrained": self.pretrained or any(
+                bool(getattr(getattr(r, "config", None), "_name_or_path", "")) for r in roots
+            ),
+            "compiled": self.compiled,
+            "batch_size": int(np.median(self.batch_sizes)) if self.batch_sizes else 0,
+            "backwards_per_step": int(np.median(self.backwards)) if self.backwards else 1,
+            "n_parameters": sum(p.numel() for p in every.values()),
+            "n_frozen": sum(p.numel() for p in every.values() if not p.requires_grad),
+            "n_roots": len(roots),
+            "steps": session.step,
+            "seconds_per_step": elapsed / session.step if session.step else math.nan,
+            "start_seconds": self.first_step_at - self.started,
+            "input_features": self.input_features,
+            "input_dtype": self.input_dtype,
+        }  # fmt: skip
+
+
+def build_facts(
+    session: Session, collector: Collector, targets: Targets, graph: GraphFacts | None, finished: bool
+) -> Facts:
+    """Put the parts together; in a trial the traced parts come from the baseline's facts."""
+    known: dict[str, Any] = collector.facts(session) | targets.facts()
+    if graph is not None:
+        sites = graph.activations()
+        known |= {
+            "layers": graph.layers(), "activations": sites, "watch_points": graph.watch_points(sites),
+            "output_activation": graph.output_activation,
+        }  # fmt: skip
+    elif session.facts is not None:
+        for name in ("layers", "activations", "watch_points", "output_activation"):
+            known[name] = getattr(session.facts, name)
+    return Facts(finished=finished, **known)
