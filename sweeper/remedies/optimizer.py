@@ -1,0 +1,183 @@
+"""Another update rule. The program's optimizer object stays; its class, and what its groups hold,
+change."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweeper.remedies import _hints, _values
+from sweeper.remedies._base import Remedy
+from sweeper.types import Cause, Diagnosis, Dimension, Facts, FixValue, RunRecord, UsageError
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from sweeper.program.session import Session
+
+CLASSES = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "rmsprop": "RMSprop",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+}
+ADAM_FAMILY = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")
+IMPOSSIBLE = {
+    "LBFGS": "LBFGS evaluates a closure several times per step; the program is written around that",
+    "SparseAdam": "SparseAdam is there for sparse gradients, which the other classes cannot take",
+}
+MOMENTUM = 0.9
+"""Of SGD (Sutskever et al. 2013; torch's examples)."""
+
+
+def validate(value: FixValue) -> FixValue:
+    full = _values.fields("optimizer", value, "optimizer", {"momentum": MOMENTUM})
+    kind = _values.choice("optimizer", full["optimizer"], tuple(CLASSES))
+    momentum = _values.number("momentum of optimizer", full["momentum"], 0.0, 0.9999)
+    if momentum != MOMENTUM and kind != "sgd":
+        raise UsageError(f"momentum of optimizer belongs to sgd, got {momentum!r} for {kind!r}")
+    full = {"optimizer": kind, "momentum": momentum}
+    return _values.short(full, "optimizer", {"momentum": MOMENTUM})
+
+
+def _spelled(value: FixValue) -> tuple[str, float]:
+    full = _values.fields("optimizer", value, "optimizer", {"momentum": MOMENTUM})
+    return str(full["optimizer"]), float(full["momentum"])
+
+
+def space(facts: Facts) -> Mapping[str, Dimension]:
+    return {"optimizer": Dimension(kind="choice", choices=tuple(CLASSES))}
+
+
+def refusal(facts: Facts) -> str:
+    if not facts.optimizers:
+        return "the program built no optimizer"
+    return next((IMPOSSIBLE[o.name] for o in facts.optimizers if o.name in IMPOSSIBLE), "")
+
+
+def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
+    own = _hints.optimizer_name(facts)
+    decay = facts.optimizers[0].weight_decay if facts.optimizers else 0.0
+    if decay > 0 and _hints.belief(diagnosis, Cause.WEIGHT_DECAY_TOO_STRONG):
+        order = [
+            "adamw",
+            "sgd",
+            "adam",
+        ]  # decoupled decay is scaled by the rate (Loshchilov and Hutter 2019)
+    elif own in ("sgd", "rmsprop", "adagrad", "asgd"):
+        order = ["adam", "adamw", "rmsprop"]
+    else:
+        order = ["sgd", "radam", "adamw"]
+    return tuple(name for name in order if name != own)[:2]
+
+
+def apply(session: Session, value: FixValue) -> None:
+    kind, momentum = _spelled(value)
+    seen: set[str] = set()
+
+    def swap(optimizer: Optimizer) -> None:
+        reason = IMPOSSIBLE.get(type(optimizer).__name__) or _wrapper(optimizer)
+        if reason:
+            session.refuse("optimizer", reason)
+        replace_class(optimizer, kind, momentum)
+
+    def watch(optimizer: Optimizer) -> None:
+        if (name := type(optimizer).__name__) not in seen:
+            seen.add(name)
+            session.confirm(
+                "optimizer", classes=sorted(seen), lr=float(optimizer.param_groups[0]["lr"])
+            )
+
+    session.on_optimizer(swap)
+    session.before_step(watch)
+
+
+def _wrapper(optimizer: Optimizer) -> str:
+    from torch.optim import Optimizer
+
+    held = [type(v).__name__ for v in vars(optimizer).values() if isinstance(v, Optimizer)]
+    return f"{type(optimizer).__name__} is wrapped around {held[0]}" if held else ""
+
+
+def replace_class(optimizer: Optimizer, kind: str, momentum: float = MOMENTUM) -> None:
+    """Turn an optimizer into another class in place: parameters, rate, weight decay and identity
+    stay."""
+    import torch
+
+    old, new = type(optimizer), getattr(torch.optim, CLASSES[kind])
+    keep = {"lr", "weight_decay", "maximize"}
+    if old.__name__ in ADAM_FAMILY and new.__name__ in ADAM_FAMILY:
+        keep |= {"betas", "eps", "capturable"}
+    fresh = class_defaults(new)
+    if kind == "sgd":
+        own = float(optimizer.defaults.get("momentum", 0) or 0) if old is new else 0.0
+        fresh["momentum"] = own or momentum
+    optimizer.defaults = {
+        k: optimizer.defaults.get(k, v) if k in keep else v for k, v in fresh.items()
+    }
+    for group in optimizer.param_groups:
+        # The program may still read a key of its own class (group["betas"]), so old keys stay in
+        # the groups; schedulers look at the defaults to learn what the class has, so there they go.
+        kept = {k: group[k] for k in keep if k in group}
+        group.update(fresh)
+        group.update({k: v for k, v in kept.items() if k in fresh})
+        if group["lr"] is None:  # Adafactor's relative step
+            group["lr"] = fresh["lr"]
+    optimizer.state.clear()
+    # Set by fused=True: GradScaler would leave the unscaling to a step that no longer does it.
+    vars(optimizer).pop("_step_supports_amp_scaling", None)
+    optimizer.__class__ = new
+    optimizer._patch_step_function()
+
+
+def class_defaults(cls: type[Optimizer]) -> dict[str, Any]:
+    """The constructor's defaults, read from its signature: an instance would pass the optimizer
+    seam."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
+    defaults = {p.name: p.default for p in parameters}
+    if cls.__name__ == "AdamW":
+        defaults["decoupled_weight_decay"] = True
+    if defaults["lr"] is inspect.Parameter.empty:
+        defaults["lr"] = 1e-3
+    return defaults
+
+
+def effect(value: FixValue, record: RunRecord) -> str:
+    promised = CLASSES[_spelled(value)[0]]
+    classes = _hints.evidence(record, "optimizer").get("classes", [])
+    return (
+        ""
+        if list(classes) == [promised]
+        else f"steps were made by {classes or 'nothing'}, not {promised}"
+    )
+
+
+def advice(value: FixValue, facts: Facts) -> str:
+    kind, momentum = _spelled(value)
+    rate = _hints.peak_rate(facts)
+    extra = f", momentum={momentum:g}" if kind == "sgd" else ""
+    if facts.optimizers and facts.optimizers[0].weight_decay > 0:
+        extra += f", weight_decay={facts.optimizers[0].weight_decay:g}"
+    return f"optimizer = torch.optim.{CLASSES[kind]}(model.parameters(), lr={rate:g}{extra})"
+
+
+REMEDY = Remedy(
+    name="optimizer",
+    summary="another update rule at the program's own rate",
+    source="Keskar and Socher 2017 (SGD against Adam); AUTOTRAINER repairs oscillation so",
+    treats=(
+        Cause.OPTIMIZER_MISMATCH, Cause.LEARNING_RATE_TOO_LOW, Cause.LEARNING_RATE_TOO_HIGH,
+        Cause.WEIGHT_DECAY_TOO_STRONG, Cause.UNBOUNDED_GRADIENT,
+    ),
+    structural=False,
+    space=space,
+    refusal=refusal,
+    suggest=suggest,
+    apply=apply,
+    effect=effect,
+    advice=advice,
+    validate=validate,
+)  # fmt: skip
