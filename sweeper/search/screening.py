@@ -1,0 +1,94 @@
+"""Screening: each applicable remedy alone, most believed first. The interpretable half of the
+answer."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.search.space import Space
+from sweeper.search.values import into_space, middle, to_value
+from sweeper.types import Cause, Diagnosis, Dimension, Facts, Fix, FixValue, UsageError
+
+MOST_VALUES = 3
+"""Values of one remedy that are screened."""
+
+
+def remedy_order(diagnosis: Diagnosis, names: list[str]) -> list[str]:
+    """Remedies that treat the most believed hypotheses first, then the rest by name.
+
+    Each hypothesis' remedies keep their order; the first remedy of every curable hypothesis comes
+    before the second of any, because a cause may be wrong while its belief is high.
+    """
+    beliefs: dict[str, float] = {}
+    for hypothesis in diagnosis.hypotheses:
+        if not hypothesis.curable:
+            continue
+        for rank, name in enumerate(hypothesis.remedies):
+            weight = hypothesis.belief * 0.8**rank
+            beliefs[name] = max(beliefs.get(name, 0.0), weight)
+    believed = sorted((n for n in names if n in beliefs), key=lambda n: (-beliefs[n], n))
+    return believed + sorted(n for n in names if n not in beliefs)
+
+
+def screening_order(facts: Facts, diagnosis: Diagnosis, space: Space) -> list[Fix]:
+    """Single-remedy fixes to try, best first and each once: first values of all remedies, then
+    second ones.
+
+    An optimizer comes with its customary learning rate as one more fix, since a rate that suits one
+    optimizer is wrong for another by orders of magnitude; such pairs stand beside the optimizer
+    alone.
+    """
+    dimensions, _ = space.applicable(facts)
+    order = remedy_order(diagnosis, list(dimensions))
+    values = {name: _values(name, facts, diagnosis, space, dimensions[name]) for name in order}
+    fixes: list[Fix] = []
+    for turn in range(MOST_VALUES):
+        for name in order:
+            if turn >= len(values[name]):
+                continue
+            fix = Fix(changes={name: values[name][turn]})
+            fixes.append(fix)
+            if name == "optimizer":
+                fixes.extend(_with_rate(fix, facts, space, dimensions))
+    unique = {fix.hash: fix for fix in fixes}
+    return list(unique.values())
+
+
+def _values(
+    name: str, facts: Facts, diagnosis: Diagnosis, space: Space, dimensions: dict[str, Dimension]
+) -> list[FixValue]:
+    """Suggested values inside the space, or the space's middle when it holds none of them."""
+    remedy = space.remedies[name]
+    found: list[FixValue] = []
+    for value in remedy.suggest(facts, diagnosis):
+        inside = into_space(remedy, value, dimensions)
+        if inside is not None and inside not in found:
+            found.append(inside)
+    if not found:
+        try:
+            found = [to_value(remedy, {k: middle(d) for k, d in dimensions.items()})]
+        except UsageError:
+            found = []
+    return found[:MOST_VALUES]
+
+
+def _with_rate(
+    fix: Fix, facts: Facts, space: Space, dimensions: dict[str, dict[str, Dimension]]
+) -> list[Fix]:
+    from sweeper.remedies import customary_rate
+
+    if "learning_rate" not in dimensions or space.max_changes < 2:
+        return []
+    rate = customary_rate(str(fix.changes["optimizer"]), facts)
+    if not math.isfinite(rate):
+        return []
+    remedy = space.remedies["learning_rate"]
+    inside = into_space(remedy, rate, dimensions["learning_rate"])
+    if inside is None:
+        return []
+    return [Fix(changes={**fix.changes, "learning_rate": inside})]
+
+
+def incurable(diagnosis: Diagnosis, at_least: float) -> tuple[Cause, ...]:
+    """Causes that no remedy cures and that are believed at least so much, most believed first."""
+    return tuple(h.cause for h in diagnosis.hypotheses if not h.curable and h.belief >= at_least)
