@@ -1,0 +1,300 @@
+"""Supervision: run one job in a child process, whatever the child does, and say how it ended.
+
+A run that crashes, hangs, is killed or leaves strays behind costs that run only. Children are
+forked from the zygote where that is possible, else they are fresh processes; both enter the same
+worker.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Protocol
+
+from sweeper.execution.child import run_environment
+from sweeper.execution.jobs import (
+    OUTPUT,
+    REPEATABLE,
+    finished,
+    log_tail,
+    prepare_folder,
+    read_outcome,
+    write_outcome,
+)
+from sweeper.execution.warm import PACKAGE_PARENT, Child, Warm, WarmUnavailableError, ZygoteProcess
+from sweeper.execution.zygote import WORKER_VARIABLE, kill_group
+from sweeper.types import Job, Outcome, Program
+
+GRACE_SECONDS = 3.0
+"""From SIGTERM to SIGKILL, for the program's own clean-up."""
+
+_MEMORY_WORDS = (
+    "MemoryError",
+    "OutOfMemoryError",
+    "out of memory",
+    "Cannot allocate memory",
+    "can't allocate memory",
+)
+
+
+class Handle(Protocol):
+    """A child process under way."""
+
+    def wait(self, seconds: float) -> bool: ...
+    def signal(self, number: int) -> None: ...
+
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def code(self) -> int: ...
+
+
+class _Forked:
+    """A child of the zygote; the zygote reaps it and ends its group."""
+
+    def __init__(self, zygote: ZygoteProcess, child: Child) -> None:
+        self._zygote = zygote
+        self._child = child
+
+    def wait(self, seconds: float) -> bool:
+        return self._child.ended.wait(seconds)
+
+    def signal(self, number: int) -> None:
+        self._zygote.signal(self._child, number)
+
+    @property
+    def lost(self) -> bool:
+        return self._child.lost or bool(self._child.error)
+
+    @property
+    def code(self) -> int:
+        status = self._child.status
+        return 70 if status is None else os.waitstatus_to_exitcode(status)
+
+
+class _Fresh:
+    """A new interpreter; reaped here, after its group was ended while its pid cannot be reused."""
+
+    lost = False
+
+    def __init__(self, job: Job, path: Path) -> None:
+        worker = os.environ.get(WORKER_VARIABLE, "sweeper.execution.worker")
+        with (job.folder / OUTPUT).open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", worker, str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=PACKAGE_PARENT,
+                env={**os.environ, **run_environment(job.threads), **job.environment},
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float) -> bool:
+        if self._process.returncode is not None:
+            return True
+        if not self._ended(seconds):
+            return False
+        kill_group(self._process.pid)
+        self._process.wait()
+        return True
+
+    def _ended(self, seconds: float) -> bool:
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(self._process.pid)
+            try:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                return bool(poll.poll(max(0.0, seconds) * 1000.0))
+            finally:
+                os.close(descriptor)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
+
+    def signal(self, number: int) -> None:
+        if self._process.returncode is None:
+            kill_group(self._process.pid, number)
+
+    @property
+    def code(self) -> int:
+        return self._process.returncode if self._process.returncode is not None else 70
+
+
+class Supervisor:
+    """Runs jobs; thread-safe, one call per slot at a time.
+
+    ``program`` names the source whose imports the zygote preloads. ``warm=False`` runs fresh
+    processes only. ``retries`` is how often a run that ended for reasons of infrastructure is made
+    again at once.
+    """
+
+    def __init__(
+        self,
+        program: Program | None = None,
+        *,
+        warm: bool = True,
+        log: Path | None = None,
+        retries: int = 1,
+    ) -> None:
+        usable = warm and sys.platform.startswith("linux")
+        self._warm = Warm(program.path if program else None, log) if usable else None
+        self._retries = retries
+        self._lock = threading.Lock()
+        self._handles: set[Handle] = set()
+        self._cancelled = False
+        atexit.register(self.close)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the report should know about how runs were started."""
+        return tuple(self._warm.notes) if self._warm else ()
+
+    def start(self) -> None:
+        """Start the zygote ahead of the first run; harmless where there is none."""
+        if self._warm is not None:
+            with contextlib.suppress(WarmUnavailableError):
+                self._warm.start()
+
+    def run(self, job: Job) -> Outcome:
+        """Make the run, or return the outcome of the same run made before."""
+        done = finished(job.folder)
+        if done is not None:
+            return done
+        outcome = Outcome(status="killed", error="cancelled")
+        for _ in range(1 + self._retries):
+            if self._cancelled:
+                break
+            outcome = self._attempt(job)
+            if outcome.status != "infrastructure":
+                break
+        return outcome
+
+    def cancel(self) -> None:
+        """End every run under way and start no more; their outcomes say ``killed`` and are not
+        kept."""
+        with self._lock:
+            self._cancelled = True
+            handles = list(self._handles)
+        for handle in handles:
+            handle.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End every run and the zygote. Safe to call twice."""
+        self.cancel()
+        if self._warm is not None:
+            self._warm.close()
+        atexit.unregister(self.close)
+
+    def _attempt(self, job: Job) -> Outcome:
+        path = prepare_folder(job)
+        kills = _kernel_kills()
+        start = time.monotonic()
+        try:
+            handle = self._start(job, path)
+        except OSError as error:
+            return Outcome(status="infrastructure", error=f"{type(error).__name__}: {error}")
+        late = False
+        try:
+            late = not handle.wait(job.deadline_seconds)
+            if late:
+                _end(handle)
+        finally:
+            # Reached with the child alive only when the wait itself was interrupted.
+            if not handle.wait(0.0):
+                handle.signal(signal.SIGKILL)
+                handle.wait(GRACE_SECONDS)
+            with self._lock:
+                self._handles.discard(handle)
+        seconds = time.monotonic() - start
+        outcome = self._classify(job, handle, late, seconds, _kernel_kills() > kills)
+        if outcome.status not in REPEATABLE and read_outcome(job.folder) != outcome:
+            write_outcome(job.folder, outcome)
+        return outcome
+
+    def _start(self, job: Job, path: Path) -> Handle:
+        handle: Handle | None = None
+        if self._warm is not None:
+            try:
+                handle = _Forked(*self._warm.submit(path))
+            except WarmUnavailableError:
+                handle = None
+        if handle is None:
+            handle = _Fresh(job, path)
+        with self._lock:
+            self._handles.add(handle)
+            cancelled = self._cancelled
+        if cancelled:
+            handle.signal(signal.SIGKILL)
+        return handle
+
+    def _classify(
+        self, job: Job, handle: Handle, late: bool, seconds: float, kernel_killed: bool
+    ) -> Outcome:
+        written = read_outcome(job.folder)
+        if written is not None and (written.ran or not late):
+            return written
+        if late:
+            text = f"deadline of {job.deadline_seconds:g} s"
+            return Outcome(status="deadline", seconds=seconds, error=text, exit_code=handle.code)
+        tail = log_tail(job.folder)
+        code = handle.code
+        if self._cancelled:
+            return Outcome(status="killed", seconds=seconds, error="cancelled")
+        if handle.lost:
+            return Outcome(status="infrastructure", seconds=seconds, error="the zygote died")
+        if code < 0:
+            name = signal.Signals(-code).name
+            out_of_memory = -code == signal.SIGKILL and kernel_killed
+            if out_of_memory or any(word in tail for word in _MEMORY_WORDS):
+                return Outcome(
+                    status="out_of_memory",
+                    seconds=seconds,
+                    error=name,
+                    traceback=tail,
+                    exit_code=code,
+                )
+            # A signal that the program raises by itself, such as SIGSEGV, comes again when
+            # repeated.
+            outside = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            return Outcome(
+                status="killed" if outside else "program_error",
+                seconds=seconds, error=f"ended by {name}", traceback=tail, exit_code=code,
+            )  # fmt: skip
+        if code and any(word in tail for word in _MEMORY_WORDS):
+            return Outcome(
+                status="out_of_memory", seconds=seconds, error="out of memory", traceback=tail,
+                exit_code=code,
+            )  # fmt: skip
+        return Outcome(
+            status="infrastructure", seconds=seconds, error=f"no outcome, exit status {code}",
+            traceback=tail, exit_code=code,
+        )  # fmt: skip
+
+
+def _end(handle: Handle) -> None:
+    """SIGTERM to the group, a moment for ``finally`` blocks, SIGKILL."""
+    handle.signal(signal.SIGTERM)
+    if not handle.wait(GRACE_SECONDS):
+        handle.signal(signal.SIGKILL)
+        handle.wait(GRACE_SECONDS)
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel killed for want of memory so far: in our control group, else
+    anywhere."""
+    for path in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in path.read_text(encoding="ascii").splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0

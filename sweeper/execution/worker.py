@@ -1,0 +1,233 @@
+"""What a child process does: run one job under the seams and leave its record.
+
+``python -m sweeper.execution.worker JOB.json`` in a fresh process, or `run_job` after a fork from the warm server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+import runpy
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.types import Job, Outcome, Program
+
+if TYPE_CHECKING:
+    from sweeper.program.session import Session
+    from sweeper.telemetry.recorder import Recorder
+
+
+def preload() -> None:
+    """Import what every run needs and put the seams' trampolines in place, before anything else is imported."""
+    import sweeper.remedies
+    import sweeper.telemetry.recorder  # noqa: F401
+    from sweeper.program import seams
+
+    seams.install()
+
+
+def run_job(job: Job) -> Outcome:
+    """Run the job in this process and write its outcome; the process must end afterwards.
+
+    The caller has already set threads, devices, output and session; here come files, seeds, seams and the program.
+    """
+    from sweeper.execution.jobs import write_outcome
+
+    started = time.monotonic()
+    kind = "none"
+    if job.contain_files:
+        from sweeper.program.containment import contain
+
+        kind = contain(job.folder / "scratch", [job.folder], job.program.cwd).kind
+    import torch
+
+    torch.set_num_threads(job.threads)
+    from sweeper.program import seams, seeds
+    from sweeper.program.session import Session
+
+    session = Session(
+        facts=job.facts, seed=job.seed, max_steps=job.max_steps, max_seconds=job.max_seconds,
+        planned_steps=job.planned_steps,
+    )  # fmt: skip
+    recorder = _recorder(job, session) if job.watch else None
+
+    def finish(status: str, **more: Any) -> Outcome:
+        if recorder is not None:
+            session.observing = True
+            try:
+                recorder.program_ended()
+            except Exception:
+                session.watch_errors.append(traceback.format_exc())
+        outcome = Outcome(
+            status=status, steps=session.step, seconds=time.monotonic() - started,  # type: ignore[arg-type]
+            containment=kind, device=_device(session), versions=versions(), applied=session.applied,
+            refused=session.refused, watch_errors=tuple(session.watch_errors), **more,
+        )  # fmt: skip
+        write_outcome(job.folder, outcome)
+        return outcome
+
+    def abandon() -> None:
+        finish(session.stop_reason)
+        _flush()
+        os._exit(0)
+
+    session.on_abandon = abandon
+    with seams.installed(session):
+        seeds.start(job.seed)
+        return _run(job, session, finish)
+
+
+def _run(job: Job, session: Session, finish: Any) -> Outcome:
+    from sweeper.program.session import BudgetReached, NotApplied
+
+    try:
+        for name, value in job.fix.changes.items():
+            _apply(session, name, value)
+        with _swapping(session):
+            execute(job.program)
+    except (BudgetReached, NotApplied):
+        return finish(session.stop_reason)  # type: ignore[no-any-return]
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if session.stop_reason:
+            return finish(session.stop_reason)  # type: ignore[no-any-return]
+        if code and not session.step:
+            text = error.code if isinstance(error.code, str) else f"sys.exit({code})"
+            return finish("program_error", error=f"SystemExit: {text}", exit_code=code)  # type: ignore[no-any-return]
+        return finish(_ended(session), exit_code=code)  # type: ignore[no-any-return]
+    except BaseException as error:
+        if session.stop_reason:  # the program turned the budget's exception into one of its own
+            return finish(session.stop_reason)  # type: ignore[no-any-return]
+        text = traceback.format_exc()
+        sys.stderr.write(text)
+        status = "out_of_memory" if _out_of_memory(error) else "program_error"
+        return finish(status, error=f"{type(error).__name__}: {error}", traceback=text, exit_code=1)  # type: ignore[no-any-return]
+    return finish(_ended(session))  # type: ignore[no-any-return]
+
+
+def _ended(session: Session) -> str:
+    if session.stop_reason:
+        return session.stop_reason
+    return "finished" if session.optimizers else "no_optimizer"
+
+
+def _apply(session: Session, name: str, value: Any) -> None:
+    from sweeper.remedies import all_remedies
+
+    all_remedies()[name].apply(session, value)
+
+
+def _recorder(job: Job, session: Session) -> Recorder:
+    from sweeper.telemetry.recorder import Recorder
+
+    swapped = job.fix.changes.get("activation", "")
+    recorder = Recorder(
+        session, job.folder, stop_when_hopeless=job.stop_when_hopeless,
+        swapped_to=swapped if isinstance(swapped, str) else "",
+    )  # fmt: skip
+    session.observers.append(recorder)
+    return recorder
+
+
+@contextlib.contextmanager
+def _swapping(session: Session) -> Iterator[None]:
+    """Replace activations called as functions for the whole program, when a remedy asked for it."""
+    if not session.swaps:
+        yield
+        return
+    from sweeper.program.graph import ModuleStack, SwapMode
+    from sweeper.program.models import module_paths
+
+    paths: dict[int, str] = {}
+
+    def path_of(module: Any) -> str | None:
+        if not paths and session.roots:
+            paths.update(module_paths(session.roots))
+        return paths.get(id(module))
+
+    with ModuleStack() as stack, SwapMode(stack, session.swaps, path_of) as mode:
+        try:
+            yield
+        finally:
+            session.confirm("activation", calls=mode.count)
+
+
+def execute(program: Program) -> None:
+    """Run the program as Python would: as ``__main__``, with its own argv, path and working directory."""
+    os.chdir(program.cwd)
+    sys.argv = [str(program.path), *program.argv]
+    if program.kind == "module":
+        sys.path.insert(0, str(program.cwd))
+        sys.argv[0] = program.target
+        runpy.run_module(program.target, run_name="__main__", alter_sys=True)
+        return
+    sys.path.insert(0, str(program.path.parent))
+    if program.kind == "function":
+        names = runpy.run_path(str(program.path), run_name=program.path.stem)
+        names[program.target]()
+        return
+    # Not runpy.run_path: pickling (DataLoader workers, torch.save) needs a real __main__ that stays alive.
+    main = type(sys)("__main__")
+    main.__file__ = str(program.path)
+    main.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    sys.modules["__main__"] = main
+    with io.open_code(str(program.path)) as file:
+        code = compile(file.read(), str(program.path), "exec")
+    exec(code, main.__dict__)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or "OutOfMemory" in text or "DefaultCPUAllocator: can't allocate" in text
+
+
+def _device(session: Session) -> str:
+    for root in session.roots:
+        for parameter in root.parameters():
+            return str(parameter.device)
+    return "cpu"
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide whether a record can be made again."""
+    import numpy
+    import torch
+
+    import sweeper
+
+    return {
+        "sweeper": sweeper.__version__, "python": platform.python_version(),
+        "torch": torch.__version__, "numpy": numpy.__version__,
+    }  # fmt: skip
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def main(argv: list[str]) -> int:
+    """A fresh process for one job file."""
+    from sweeper.execution.child import become_child
+    from sweeper.execution.jobs import read_job
+
+    job = read_job(Path(argv[0]))
+    become_child(job)
+    preload()
+    outcome = run_job(job)
+    _flush()
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    # Threads of the program (data loaders, loggers) must not keep a finished run alive.
+    code = main(sys.argv[1:])
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""Was it luck: the smallest sufficient fix, fresh seeds beside controls, intervals."""

@@ -1,0 +1,117 @@
+"""From restored candidates to verified fixes: make each as small as it goes, then prove it on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from sweeper.execution.trials import Bench, Phase
+from sweeper.remedies import all_remedies
+from sweeper.search.judge import against_best
+from sweeper.types import Fix, Trial, VerifiedFix
+from sweeper.verification.fresh_seeds import Rule, Verification
+from sweeper.verification.minimal import Elimination
+
+
+@dataclass
+class Proof:
+    """The second half of a study. ``trials`` collects every run it made.
+
+    Args:
+        bench: makes the runs.
+        rule: seeds and how many must be restored.
+        best_skill: best of the search, for "as good as what the study reached".
+        over: why to stop now, or the empty string, given the number of verified fixes.
+    """
+
+    bench: Bench
+    rule: Rule
+    best_skill: float | None
+    over: Callable[[int], str]
+    told: Callable[[Trial], None] = lambda trial: None
+    trials: list[Trial] = field(default_factory=list)
+    controls: dict[int, Trial] = field(default_factory=dict)
+    verifications: list[Verification] = field(default_factory=list)
+    necessary: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def prove(self, candidates: Sequence[Trial]) -> list[VerifiedFix]:
+        """Candidates in order, best first; stops when enough are verified or the budget is gone."""
+        tried: set[str] = set()
+        for candidate in candidates:
+            if self.over(self.n_verified()):
+                break
+            fix = self._smallest(candidate.fix, candidates)
+            if fix.hash in tried:
+                continue
+            tried.add(fix.hash)
+            self._verify(fix)
+        return self.results()
+
+    def n_verified(self) -> int:
+        """Fixes verified so far, held against the best skill at the long horizon."""
+        return sum(v.verified for v in self._rejudged())
+
+    def results(self) -> list[VerifiedFix]:
+        """What is known of every candidate that was put to the proof."""
+        return [v.result(self.necessary.get(v.fix.hash)) for v in self._rejudged()]
+
+    def verify_best(self, fix: Fix) -> list[VerifiedFix]:
+        """Put one fix to the proof although it was not restored in the search: it may still improve."""
+        self._verify(fix, stop_early=False)
+        return self.results()
+
+    def _smallest(self, fix: Fix, known: Sequence[Trial]) -> Fix:
+        elimination = Elimination(fix, self.bench.facts, all_remedies())
+        if len(fix.changes) > 1:
+            for trial in known:
+                elimination.know(trial.fix, trial.judgement)
+            while not elimination.done and not self.over(self.n_verified()):
+                wanted = elimination.wanted()
+                if not wanted:
+                    break
+                for trial in self._run("elimination", [(f, 0) for f in wanted], full=False):
+                    if trial.judgement is not None:
+                        trial = replace(trial, judgement=against_best(trial.judgement, self.best_skill))
+                    elimination.tell(trial)
+        self.necessary[elimination.fix.hash] = elimination.necessary()
+        return elimination.fix
+
+    def _verify(self, fix: Fix, *, stop_early: bool = True) -> None:
+        verification = Verification(fix, self.rule, self.controls)
+        self.verifications.append(verification)
+        running: set[tuple[str, int]] = set()
+
+        def wanted() -> tuple[Phase, Fix, int, bool] | None:
+            if stop_early and verification.lost:
+                return None
+            own = [(fix, s) for s in self.rule.fresh if s not in verification.trials]
+            shared = [(Fix(), s) for s in self.rule.fresh if s not in self.controls]
+            for item in [*own, *shared]:
+                if (item[0].hash, item[1]) not in running:
+                    running.add((item[0].hash, item[1]))
+                    return "verification" if item[0].changes else "control", item[0], item[1], True
+            return None
+
+        def told(trial: Trial) -> None:
+            self.trials.append(trial)
+            self.told(trial)
+            if trial.fix.changes:
+                verification.tell(trial)
+            else:
+                self.controls[trial.seed] = trial
+
+        self.bench.run_all(wanted, told)
+
+    def _run(self, phase: Phase, items: list[tuple[Fix, int]], *, full: bool) -> list[Trial]:
+        found = self.bench.run_list(phase, items, full=full)
+        self.trials.extend(found)
+        for trial in found:
+            self.told(trial)
+        return found
+
+    def _rejudged(self) -> list[Verification]:
+        skills = [v.result().skill for v in self.verifications if v.trials]
+        best = max((s for s in skills if s == s), default=None)
+        for verification in self.verifications:
+            verification.rejudge(best)
+        return self.verifications
