@@ -336,7 +336,8 @@ def _patch_backward() -> None:
             session = current()
             before = session.step if session else 0
             result = original(self, optimizer, *args, **kwargs)
-            if session and optimizer is session.primary and session.step == before:
+            main = session and (session.primary or (session.optimizers or [None])[0])
+            if session and getattr(optimizer, "optimizer", optimizer) is main and session.step == before:
                 session.notify("step_skipped", optimizer)
             return result
 

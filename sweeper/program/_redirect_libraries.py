@@ -1,0 +1,210 @@
+"""The redirection (`sweeper.program._redirect`) for what opens files without Python's own calls.
+
+| what | why |
+|---|---|
+| `sqlite3`, `torch.save`, TorchScript, file-backed tensors, `safetensors` (`_CALLS`) | they open paths in C, C++ or Rust |
+| `subprocess.Popen` | working directory and arguments that this run wrote become their real places |
+| `PYTHONPATH` with a `sitecustomize` | Python programs started by the program are redirected as well |
+| a finder at the end of `sys.meta_path` | modules this run wrote can be imported |
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sweeper.program._after_import import after_import, forget
+from sweeper.program._redirect import Redirect
+from sweeper.program._shadow import raw, raw_makedirs, raw_open
+
+VARIABLE = "SWEEPER_REDIRECT"  # {"scratch": ..., "free": [...]}, read by spawned Python programs
+
+# Module -> (dotted name inside it, index and name of the path argument, access).
+_CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
+    "sqlite3": (
+        ("connect", 0, "database", "database"),
+        ("dbapi2.connect", 0, "database", "database"),
+    ),
+    "safetensors": (
+        ("serialize_file", 1, "filename", "replace"),
+        ("safe_open", 0, "filename", "read"),
+        ("_safe_open_handle", 0, "filename", "read"),
+    ),
+    "torch": (
+        ("serialization._open_zipfile_writer_file", 0, "name", "replace"),
+        ("_C.PyTorchFileWriter", 0, "", "replace"),
+        ("UntypedStorage.from_file", 0, "filename", "mapping"),
+        ("jit.load", 0, "f", "read"),
+        ("jit.RecursiveScriptModule.save", 1, "f", "replace"),
+    ),
+}
+_SITE = """\
+import importlib.util, os, sys
+from importlib.machinery import PathFinder
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+sys.path.insert(0, {package!r})
+try:
+    from sweeper.program._redirect_libraries import install_from_environment
+    install_from_environment()
+finally:
+    sys.path.remove({package!r})
+hidden = PathFinder.find_spec("sitecustomize")
+if hidden is not None:
+    hidden.loader.exec_module(importlib.util.module_from_spec(hidden))
+"""
+
+
+def install(redirect: Redirect) -> None:
+    """Everything: Python's calls, the libraries, and the way into spawned Python programs."""
+    redirect.install()
+    for name, calls in _CALLS.items():
+        action = _patch_of(redirect, calls)
+        after_import(name, action)
+        redirect.at_uninstall(functools.partial(forget, action))
+    redirect.set(subprocess.Popen, "__init__", _popen(redirect, subprocess.Popen.__init__))
+    finder = _WrittenModules(redirect)
+    sys.meta_path.append(finder)
+    redirect.at_uninstall(functools.partial(sys.meta_path.remove, finder))
+    site = os.path.join(redirect.scratch, "site")
+    raw_makedirs(site)
+    with raw_open(os.path.join(site, "sitecustomize.py"), "w", encoding="utf-8") as file:
+        file.write(_SITE.format(package=str(Path(__file__).parents[2])))
+    for key, value in _environment(redirect, os.environ).items():
+        redirect.at_uninstall(functools.partial(_restore_variable, key, os.environ.get(key)))
+        os.environ[key] = value
+
+
+def install_from_environment() -> None:
+    """In a Python program that a redirected one has started."""
+    settings = json.loads(os.environ[VARIABLE])
+    install(Redirect(settings["scratch"], settings["free"], raw.getcwd()))
+
+
+def _environment(redirect: Redirect, given: Mapping[str, str]) -> dict[str, str]:
+    site = os.path.join(redirect.scratch, "site")
+    entries = [entry for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {
+        VARIABLE: json.dumps({"scratch": redirect.scratch, "free": redirect.free}),
+        "PYTHONPATH": os.pathsep.join([site, *(entry for entry in entries if entry != site)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _restore_variable(key: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(key, None)
+    else:
+        os.environ[key] = value
+
+
+def _patch_of(
+    redirect: Redirect, calls: Sequence[tuple[str, int, str, str]]
+) -> Callable[[ModuleType], None]:
+    def patch(module: ModuleType) -> None:
+        for dotted, index, keyword, access in calls:
+            *parts, name = dotted.split(".")
+            owner = functools.reduce(lambda found, part: getattr(found, part, None), parts, module)
+            original = getattr(owner, name, None)
+            if original is None:
+                continue  # another version of the library
+            new = _with_place(redirect, original, index, keyword, access)
+            bound = (
+                isinstance(owner, type) and index == 0
+            )  # a class method, called through its class
+            redirect.set(owner, name, staticmethod(new) if bound else new)
+            for other in list(sys.modules.values()):
+                if isinstance(other, ModuleType) and vars(other).get(name) is original:
+                    redirect.set(other, name, new)
+
+    return patch
+
+
+def _with_place(
+    redirect: Redirect, original: Callable[..., Any], index: int, keyword: str, access: str
+) -> Callable[..., Any]:
+    @functools.wraps(original, updated=())
+    def call(*args: Any, **options: Any) -> Any:
+        values = list(args)
+        path = values[index] if index < len(values) else options.get(keyword)
+        if access == "database":
+            path = _database(redirect, path, bool(options.get("uri")))
+        elif access == "mapping":  # UntypedStorage.from_file(filename, shared, nbytes)
+            shared = options.get("shared", len(args) > 1 and args[1])
+            path = redirect.place(path, "change" if shared else "read")
+        else:
+            path = redirect.place(path, access)
+        if index < len(values):
+            values[index] = path
+        elif keyword in options:
+            options[keyword] = path
+        return original(*values, **options)
+
+    return call
+
+
+def _database(redirect: Redirect, database: Any, uri: bool) -> Any:
+    """The place of an SQLite database, its journals copied with it."""
+    text = os.fsdecode(database) if isinstance(database, (str, bytes, os.PathLike)) else ""
+    if uri and text.startswith("file:"):
+        parts = urllib.parse.urlsplit(text)
+        path = urllib.parse.unquote(parts.path)
+        if path in ("", ":memory:") or "mode=memory" in parts.query:
+            return database
+        place = urllib.parse.quote(_database(redirect, path, False))
+        return f"file:{place}" + (f"?{parts.query}" if parts.query else "")
+    if text in ("", ":memory:"):
+        return database
+    canonical = redirect.canonical(text)
+    for suffix in ("-wal", "-journal"):
+        if redirect.view.mode(canonical + suffix):
+            redirect.view.writing(canonical + suffix)
+    return redirect.view.writing(canonical)
+
+
+def _popen(redirect: Redirect, original: Callable[..., None]) -> Callable[..., None]:
+    def real(value: Any) -> Any:
+        if not isinstance(value, (str, bytes, os.PathLike)) or not os.fsdecode(value):
+            return value
+        canonical = redirect.canonical(value)
+        place = redirect.view.reading(canonical)
+        return place if place != canonical and redirect.view.mode(canonical) else value
+
+    @functools.wraps(original)
+    def init(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        if not isinstance(args, (str, bytes, os.PathLike)) and not options.get("shell"):
+            args = [real(value) for value in args]
+        if options.get("cwd") is not None:
+            options["cwd"] = redirect.view.working(redirect.canonical(options["cwd"]))
+        if options.get("env") is not None:
+            options["env"] = {**options["env"], **_environment(redirect, options["env"])}
+        original(self, args, *rest, **options)
+
+    return init
+
+
+class _WrittenModules(MetaPathFinder):
+    """Finds modules in the shadows of the folders on `sys.path`, after all other finders."""
+
+    def __init__(self, redirect: Redirect) -> None:
+        self.redirect = redirect
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        view = self.redirect.view
+        folders = [self.redirect.canonical(entry or ".") for entry in path or sys.path]
+        shadows = [view.shadow(folder) for folder in folders if not view.is_free(folder)]
+        spec = PathFinder.find_spec(fullname, [s for s in shadows if os.path.isdir(s)], target)
+        # Without a loader it is a "namespace package": only some folder of that name.
+        return spec if spec is not None and spec.loader is not None else None

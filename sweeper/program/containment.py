@@ -1,0 +1,110 @@
+"""What the program writes, renames or deletes stays inside the run's folder.
+
+Two means, the stronger first: an overlay file system over everything (`sweeper.program._overlay`:
+any language, any subprocess), else Python's file calls redirected to a copy-on-write view
+(`sweeper.program._redirect`) with the kernel's Landlock behind it, where there is one, so that what
+Python does not see fails instead of doing harm.
+
+Both keep what was written at ``scratch/files/<absolute path>``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sweeper.program import _overlay, _redirect_libraries
+from sweeper.program._landlock import forbid_writes
+from sweeper.program._redirect import Redirect
+
+_OURS = (
+    "files",
+    "work",
+    "gone",
+    "memory",
+    "site",
+    "tmp",
+)  # all that this module makes in a scratch folder _LONG_PATH = 60  # characters; a Unix socket's
+path has 108, and multiprocessing adds up to 40 to the folder's
+
+
+@dataclass(frozen=True)
+class Containment:
+    """Which containment is on. `reason` says why not the stronger one ("" when it is on)."""
+
+    kind: Literal["overlay", "redirect", "none"]
+    description: str
+    reason: str = ""
+
+
+def contain(
+    scratch: Path,
+    keep: Sequence[Path],
+    cwd: Path,
+    prefer: Literal["overlay", "redirect"] = "overlay",
+) -> Containment:
+    """Contain this process and its children for good.
+
+    To be called in the child, single-threaded, before the program starts; it leaves the process in
+    `cwd`. `scratch`, emptied of what an earlier try left there, takes what the program writes;
+    `keep` (files or folders that exist) stay really writable. OSError when `scratch` cannot be made
+    or `cwd` is not there. """
+    scratch.mkdir(parents=True, exist_ok=True)
+    clear(scratch)
+    scratch, cwd = scratch.resolve(), cwd.resolve(strict=True)
+    kept = _outermost([path.resolve(strict=True) for path in (*keep, scratch)])
+    reason = "the overlay was switched off"
+    if prefer == "overlay":
+        try:
+            return Containment("overlay", _overlay.enter(scratch, kept, cwd))
+        except _overlay.Unavailable as error:
+            reason = str(error)
+    _own_temporary_folder(scratch)
+    os.chdir(cwd)
+    _redirect_libraries.install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))
+    unguarded = forbid_writes(kept)
+    backing = (
+        f"other writes are not stopped ({unguarded})"
+        if unguarded
+        else ("writes past Python are refused by Landlock")
+    )
+    return Containment("redirect", f"Python's file calls are redirected; {backing}", reason)
+
+
+def clear(scratch: Path) -> None:
+    """Delete what a contained run left in its scratch folder, also what `rm -r` stumbles over: the
+    kernel leaves folders without any permission in an overlay's work folder."""
+    for name in _OURS:
+        folder = scratch / name
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        for parent, names, _ in os.walk(folder):
+            for child in names:
+                path = os.path.join(parent, child)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+        shutil.rmtree(folder)
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """Without those that lie in another."""
+    return [p for p in dict.fromkeys(paths) if not any(q in p.parents for q in paths)]
+
+
+def _own_temporary_folder(scratch: Path) -> None:
+    """Temporary files go to a real folder of the run, as sockets are bound there by C code."""
+    folder = scratch / "tmp"
+    folder.mkdir()
+    path = str(folder)
+    if len(path) > _LONG_PATH and sys.platform == "linux":
+        # A short name for the same folder, valid in all processes of the run as long as this one
+        # lives.
+        path = f"/proc/{os.getpid()}/fd/{os.open(folder, os.O_PATH)}"
+    os.environ["TMPDIR"] = path
+    tempfile.tempdir = None
