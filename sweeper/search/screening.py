@@ -3,10 +3,11 @@ answer."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 from sweeper.search.space import Space
-from sweeper.search.values import into_space, middle, to_value
+from sweeper.search.values import into_space, part_way, to_value
 from sweeper.types import Cause, Diagnosis, Dimension, Facts, Fix, FixValue, UsageError
 
 MOST_VALUES = 3
@@ -57,7 +58,7 @@ def screening_order(facts: Facts, diagnosis: Diagnosis, space: Space) -> list[Fi
 def _values(
     name: str, facts: Facts, diagnosis: Diagnosis, space: Space, dimensions: dict[str, Dimension]
 ) -> list[FixValue]:
-    """Suggested values inside the space, or the space's middle when it holds none of them."""
+    """Suggested values inside the space, or two points of the space when it holds none of them."""
     remedy = space.remedies[name]
     found: list[FixValue] = []
     for value in remedy.suggest(facts, diagnosis):
@@ -65,10 +66,11 @@ def _values(
         if inside is not None and inside not in found:
             found.append(inside)
     if not found:
-        try:
-            found = [to_value(remedy, {k: middle(d) for k, d in dimensions.items()})]
-        except UsageError:
-            found = []
+        # Not the middle: of a range around "no change", such as a scale of 1, it changes nothing.
+        for share in (0.75, 0.25):
+            with contextlib.suppress(UsageError):
+                value = to_value(remedy, {k: part_way(d, share) for k, d in dimensions.items()})
+                found.extend([value] if value not in found else [])
     return found[:MOST_VALUES]
 
 

@@ -73,12 +73,15 @@ def contains(point: Point, dimensions: Dimensions) -> bool:
     )
 
 
-def middle(dimension: Dimension) -> Scalar:
-    """The centre of a range (geometric when logarithmic), or the first choice."""
+def part_way(dimension: Dimension, share: float) -> Scalar:
+    """The value at a share of a range (of its logarithm when logarithmic), or the first choice."""
     if dimension.kind == "choice":
         return dimension.choices[0]
     low, high = dimension.low, dimension.high
-    value = math.sqrt(low * high) if dimension.log and low > 0 else (low + high) / 2
+    if dimension.log and low > 0:
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
     return round(value) if dimension.kind == "int" else _rounded(value)
 
 
@@ -99,7 +102,7 @@ def _candidates(value: FixValue, dimensions: Dimensions) -> Iterator[dict[str, S
 def _options(dimension: Dimension) -> tuple[Scalar, ...]:
     if dimension.kind == "choice":
         return tuple(dimension.choices)
-    return (*NEUTRAL, middle(dimension))
+    return (*NEUTRAL, part_way(dimension, 0.5))
 
 
 def _moved(value: Scalar, dimension: Dimension) -> Scalar | None:
