@@ -104,7 +104,10 @@ INCURABLE = frozenset(
 Scalar = bool | int | float | str
 FixValue = Scalar | Mapping[str, Scalar]
 Severity = Literal["info", "warning", "critical"]
-Verdict = Literal["healthy", "fixed", "improved", "not_fixable", "inconclusive", "crashed"]
+Verdict = Literal[
+    "healthy", "fixed", "improved", "not_fixable", "inconclusive", "crashed", "failing"
+]  # fmt: skip
+"""``failing`` is the word of `check`, which searches nothing."""
 
 
 def jsonable(value: Any) -> Any:

@@ -38,6 +38,7 @@ def run_job(job: Job) -> Outcome:
 
     The caller has already set threads, devices, output and session; here come files, seeds, seams and the program.
     """
+    from sweeper.execution.child import die_with_parent
     from sweeper.execution.jobs import write_outcome
 
     started = time.monotonic()
@@ -46,6 +47,7 @@ def run_job(job: Job) -> Outcome:
         from sweeper.program.containment import contain
 
         kind = contain(job.folder / "scratch", [job.folder], job.program.cwd).kind
+        die_with_parent()  # entering a user namespace may have made the kernel forget it
     import torch
 
     torch.set_num_threads(job.threads)

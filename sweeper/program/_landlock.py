@@ -4,7 +4,8 @@ starts.
 It redirects nothing. It stands behind the Python-level redirection, so that what goes past Python
 (C libraries, ``sh -c 'rm file'``) fails with "Permission denied" instead of changing a user's file.
 Needs Linux 5.13, no privileges. It does not govern chmod, chown and utime (kernel documentation,
-"current limitations"), and truncation only from 6.2."""
+"current limitations"), and truncation only from 6.2.
+"""
 
 from __future__ import annotations
 

@@ -5,14 +5,15 @@ themselves are in `sweeper.program._redirect_libraries`):
 
 | what | why |
 |---|---|
-| `open`, `io.open`, `io.FileIO` | an opener is passed in, so file objects keep the name the program gave |
-| `os.open`, `stat`, `listdir`, `rename`, ... | pathlib, shutil, glob, tempfile, numpy, pandas rest on these |
+| `open`, `io.open`, `io.FileIO` | an opener is passed in: file objects keep their given name |
+| `os.open`, `stat`, `rename`, ... | pathlib, shutil, glob, tempfile, numpy, pandas rest on these |
 | every module that holds one of these | `from os import remove` made a reference of its own |
 | `sys.dont_write_bytecode` | the import system writes .pyc files without `os` |
 
 Not redirected: other programs and C libraries with paths of their own. Landlock stops their writes
 where the kernel has it. This module and those it imports need the standard library only: spawned
-interpreters load them too."""
+interpreters load them too.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +25,18 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType, TracebackType
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
+from sweeper.program._scandir import Entries
 from sweeper.program._shadow import Shadow, raw, raw_open
 
-_READ = "stat access statvfs getxattr listxattr pathconf".split()
-_READ_LINK = "lstat readlink".split()
-_CHANGE = "chmod chown utime truncate setxattr removexattr chflags".split()
-_CHANGE_LINK = "lchown lchmod lchflags".split()
-_CREATE = "mkdir mkfifo mknod".split()
+_READ = ("stat", "access", "statvfs", "getxattr", "listxattr", "pathconf")
+_READ_LINK = ("lstat", "readlink")
+_CHANGE = ("chmod", "chown", "utime", "truncate", "setxattr", "removexattr", "chflags")
+_CHANGE_LINK = ("lchown", "lchmod", "lchflags")
+_CREATE = ("mkdir", "mkfifo", "mknod")
 _FileIO = io.FileIO
 
 
@@ -55,9 +57,7 @@ class Redirect:
                     supported.add(new)
         self._replace_references(replaced)
         self.set(sys, "dont_write_bytecode", True)
-        self.set(
-            shutil, "_use_fd_functions", False
-        )  # use the path-based twin, which the patches see
+        self.set(shutil, "_use_fd_functions", False)  # then it goes by paths, which are patched
 
     def uninstall(self) -> None:
         while self._undo:
@@ -109,7 +109,7 @@ class Redirect:
             "link": self._link,
             "symlink": self._symlink,
             "listdir": self._listdir,
-            "scandir": lambda path=".": _Entries(path or ".", self._listdir(path)),
+            "scandir": lambda path=".": Entries(path or ".", self._listdir(path)),
             "chdir": self._chdir,
             "fchdir": self._chdir,
             "getcwd": lambda: self.cwd,
@@ -224,7 +224,9 @@ class Redirect:
         dst_dir_fd: int | None = None,
         follow_symlinks: bool = True,
     ) -> None:
-        real = self.place(src, "change", follow_symlinks, src_dir_fd)
+        source = self.canonical(src, follow_symlinks, src_dir_fd)
+        _fail(0 if self.view.mode(source) else errno.ENOENT, src)
+        real = self.view.writing(source)
         raw.link(real, self._new(dst, dst_dir_fd))
 
     def _symlink(
@@ -262,68 +264,13 @@ class Redirect:
             defaults = getattr(function, "__defaults__", None) or ()
             if any(id(value) in replaced for value in defaults):
                 new = tuple(replaced.get(id(value), (value,))[0] for value in defaults)
-                self.set(function, "__defaults__", new)
+                self.at_uninstall(functools.partial(setattr, function, "__defaults__", defaults))
+                function.__defaults__ = new
         numpy_files = sys.modules.get("numpy.lib._datasource")
         if numpy_files is not None:  # a dictionary of openers that numpy.savetxt uses
             openers = numpy_files._file_openers._file_openers
             self.at_uninstall(functools.partial(openers.__setitem__, None, openers[None]))
             openers[None] = replaced[id(raw_open)][0]
-
-
-class _Entry:
-    """What `os.scandir` yields."""
-
-    def __init__(self, path: Any, name: Any) -> None:
-        self.name = name
-        self.path = os.path.join(os.fspath(path), name)
-
-    def __fspath__(self) -> Any:
-        return self.path
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return os.stat(self.path, follow_symlinks=follow_symlinks)
-
-    def inode(self) -> int:
-        return self.stat(follow_symlinks=False).st_ino
-
-    def is_symlink(self) -> bool:
-        return os.path.islink(self.path)
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return os.path.isdir(self.path) and (follow_symlinks or not self.is_symlink())
-
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return os.path.isfile(self.path) and (follow_symlinks or not self.is_symlink())
-
-    def is_junction(self) -> bool:
-        return False
-
-
-class _Entries:
-    """The iterator and context manager that `os.scandir` returns."""
-
-    def __init__(self, path: Any, names: list[Any]) -> None:
-        self._entries = iter([_Entry(path, name) for name in names])
-
-    def __iter__(self) -> Iterator[_Entry]:
-        return self
-
-    def __next__(self) -> _Entry:
-        return next(self._entries)
-
-    def __enter__(self) -> _Entries:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._entries = iter(())
 
 
 def _fail(number: int, path: Any) -> None:

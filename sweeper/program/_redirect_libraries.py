@@ -2,9 +2,9 @@
 
 | what | why |
 |---|---|
-| `sqlite3`, `torch.save`, TorchScript, file-backed tensors, `safetensors` (`_CALLS`) | they open paths in C, C++ or Rust |
-| `subprocess.Popen` | working directory and arguments that this run wrote become their real places |
-| `PYTHONPATH` with a `sitecustomize` | Python programs started by the program are redirected as well |
+| `sqlite3`, `safetensors`, `torch` (`_CALLS`) | they open paths in C, C++ or Rust |
+| `subprocess.Popen` | working directory and arguments that this run wrote become real places |
+| `PYTHONPATH` with a `sitecustomize` | Python programs that the program starts are redirected too |
 | a finder at the end of `sys.meta_path` | modules this run wrote can be imported |
 """
 

@@ -4,7 +4,8 @@
 plain file where the run removed the original (everything beneath it is hidden as well). Both lie on
 disk, so forked and spawned Python processes of one run share one view. Paths given to the methods
 are canonical: absolute and without links, as `Shadow.resolve` returns them. "Free" paths (kept
-folders, devices, kernel files) are passed through."""
+folders, devices, kernel files) are passed through.
+"""
 
 from __future__ import annotations
 
@@ -91,6 +92,8 @@ class Shadow:
             if name in ("", "."):
                 continue
             if name == "..":
+                if not self.is_folder(current):
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
                 current = os.path.dirname(current)
                 continue
             step = os.path.join(current, name)
@@ -155,6 +158,9 @@ class Shadow:
             raw.rmdir(shadow)
         elif mode:
             raw.unlink(shadow)
+        self._hide_original(path)
+
+    def _hide_original(self, path: str) -> None:
         if _mode(path) and not self._is_gone(path):
             marker = self.gone + _inside(path)
             if stat.S_ISDIR(_mode(marker)):
@@ -170,7 +176,7 @@ class Shadow:
         if source == target:
             return
         if self.is_folder(target):
-            number = 0 if stat.S_ISDIR(mode) else errno.EISDIR
+            number = 0 if stat.S_ISDIR(mode) or source.startswith(target + os.sep) else errno.EISDIR
             number = number or (errno.ENOTEMPTY if self.names(target) else 0)
         else:
             number = errno.ENOTDIR if stat.S_ISDIR(mode) and self.mode(target) else 0
@@ -180,9 +186,12 @@ class Shadow:
             number = errno.EINVAL
         if number:
             raise OSError(number, os.strerror(number), source, None, target)
-        if not self.is_free(target):
+        if self.is_free(target):
+            self._move(source, target)
+        else:
             self._prepare(os.path.dirname(target))
-        self._move(source, target if self.is_free(target) else self.shadow(target))
+            self._move(source, self.shadow(target))
+            self._hide_original(target)  # a link or folder would show through below a new folder
 
     def _move(self, source: str, real_target: str) -> None:
         real = self.reading(source)
@@ -200,6 +209,7 @@ class Shadow:
                 raw.mkdir(real_target)
             for name in self.names(source):
                 self._move(os.path.join(source, name), os.path.join(real_target, name))
+            raw.chmod(real_target, stat.S_IMODE(_mode(real)))
             _copy_times(real, real_target)
         else:
             self._copy(real, real_target, True)

@@ -21,17 +21,13 @@ from typing import Literal
 
 from sweeper.program import _overlay, _redirect_libraries
 from sweeper.program._landlock import forbid_writes
+from sweeper.program._namespace import Unavailable
 from sweeper.program._redirect import Redirect
 
-_OURS = (
-    "files",
-    "work",
-    "gone",
-    "memory",
-    "site",
-    "tmp",
-)  # all that this module makes in a scratch folder _LONG_PATH = 60  # characters; a Unix socket's
-path has 108, and multiprocessing adds up to 40 to the folder's
+_OURS = ("files", "work", "gone", "memory", "site", "tmp")
+"""All that containment makes in a scratch folder."""
+_LONG_PATH = 60
+"""Characters. A Unix socket's path may have 107; multiprocessing adds some 40 to the folder's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,8 @@ def contain(
     To be called in the child, single-threaded, before the program starts; it leaves the process in
     `cwd`. `scratch`, emptied of what an earlier try left there, takes what the program writes;
     `keep` (files or folders that exist) stay really writable. OSError when `scratch` cannot be made
-    or `cwd` is not there. """
+    or `cwd` is not there.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     clear(scratch)
     scratch, cwd = scratch.resolve(), cwd.resolve(strict=True)
@@ -63,18 +60,15 @@ def contain(
     if prefer == "overlay":
         try:
             return Containment("overlay", _overlay.enter(scratch, kept, cwd))
-        except _overlay.Unavailable as error:
+        except Unavailable as error:
             reason = str(error)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
     _redirect_libraries.install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))
     unguarded = forbid_writes(kept)
-    backing = (
-        f"other writes are not stopped ({unguarded})"
-        if unguarded
-        else ("writes past Python are refused by Landlock")
-    )
-    return Containment("redirect", f"Python's file calls are redirected; {backing}", reason)
+    behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
+    description = f"Python's file calls are redirected; what writes past them {behind}"
+    return Containment("redirect", description, reason)
 
 
 def clear(scratch: Path) -> None:

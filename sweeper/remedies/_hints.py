@@ -20,8 +20,11 @@ def belief(diagnosis: Diagnosis, *causes: Cause) -> float:
 
 
 def optimizer_name(facts: Facts) -> str:
-    """Class name of the first optimizer, lower case, or empty."""
-    return facts.optimizers[0].name.lower() if facts.optimizers else ""
+    """Class name of the first optimizer, lower case, ``sgd_momentum`` for SGD with it; or empty."""
+    if not facts.optimizers:
+        return ""
+    name = facts.optimizers[0].name.lower()
+    return "sgd_momentum" if name == "sgd" and facts.optimizers[0].momentum > 0 else name
 
 
 def peak_rate(facts: Facts) -> float:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sweeper.remedies._surgery import Counted
+from sweeper.remedies._surgery import Counted, every_module
 
 NAME = "sweeper_norm"
 """Of the submodule inside the layer whose output it normalises."""
@@ -73,6 +73,24 @@ class NormBehind(Counted):
             )
         result: torch.Tensor = norm(values)
         return result
+
+
+def batch_norms(roots: list[nn.Module]) -> list[nn.Module]:
+    """The model's own batch normalisations, each once."""
+    return [m for m in every_module(roots) if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+class LayerInstead(Counted):
+    """The forward of a batch normalisation as a layer normalisation over channels and positions."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        norm = self.module
+        assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        return F.group_norm(values, 1, norm.weight, norm.bias, norm.eps)
 
 
 class InputNorm:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from sweeper.remedies._hints import optimizer_name
 from sweeper.types import Facts
 
 CUSTOMARY_RATES = {
     "sgd": 0.1,
-    "sgd+momentum": 0.01,
+    "sgd_momentum": 0.01,
     "adam": 1e-3,
     "adamw": 1e-3,
     "rmsprop": 1e-3,
@@ -34,15 +33,10 @@ ADAM_LIKE = ("adam", "adamw", "nadam", "radam", "adamax")
 
 
 def customary_rate(optimizer: str, facts: Facts) -> float:
-    """The customary peak rate of an optimizer (lower-case name) for this program; NaN when there is
-    none.
+    """The customary peak rate of an optimizer for this program; NaN when there is none.
 
-    SGD counts as having momentum when ``optimizer`` is not the program's own, because the optimizer
-    remedy's SGD has momentum 0.9.
+    ``optimizer`` is a value of the optimizer remedy, or `_hints.optimizer_name`.
     """
     if optimizer in ADAM_LIKE and any(layer.in_attention for layer in facts.layers):
         return FINETUNE_RATE if facts.pretrained else ATTENTION_RATE
-    if optimizer == "sgd":
-        own = optimizer_name(facts) == "sgd"
-        optimizer = "sgd" if own and facts.optimizers[0].momentum == 0 else "sgd+momentum"
     return CUSTOMARY_RATES.get(optimizer, math.nan)

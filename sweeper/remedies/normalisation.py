@@ -1,5 +1,9 @@
-"""Normalise behind each hidden layer, or the inputs; or switch the model's own normalisation
-off."""
+"""Normalise behind each hidden layer, or the inputs; or switch the model's own normalisation off.
+
+Layers that have a normalisation behind them keep it, except that ``layer`` turns batch
+normalisations into layer normalisations (with their own weights), because that is what a person
+would do about batches that are too small.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +60,8 @@ def _cannot(kind: str, where: str, facts: Facts) -> str:
     if kind == "none":
         return "" if facts.norms else "the model has no normalisation to switch off"
     layers = _hints.hidden_layers(facts)
+    if kind == "layer" and facts.norms:
+        return ""  # the model's batch normalisations turn into layer normalisations
     if not layers:
         return "the model has no hidden Linear or conv layer without a normalisation behind it"
     if kind == "batch" and facts.batch_size == 1 and all(la.kind == "Linear" for la in layers):
@@ -95,21 +101,26 @@ def _insert(session: Session, roots: list[nn.Module], kind: str) -> None:
     from sweeper.remedies import _norms, _surgery
 
     layers = _surgery.hidden_modules(session, roots)
-    if not layers:
-        session.refuse("normalisation", "the model has no hidden Linear or conv layer")
-    uses, added = [], 0
+    batch_norms = _norms.batch_norms(roots) if kind == "layer" else []
+    if not (layers or batch_norms):
+        session.refuse("normalisation", "the model has no layer that could be normalised so")
+    uses: list[_surgery.Counted] = []
+    added = 0
     for layer in layers:
         norm = _norms.norm_for(layer, kind)
         layer.add_module(_norms.NAME, norm)
         norm.train(layer.training)
-        uses.append(_norms.NormBehind(layer))
-        layer.register_forward_hook(uses[-1])
+        hook = _norms.NormBehind(layer)
+        layer.register_forward_hook(hook)
+        uses.append(hook)
         _surgery.join(session, "normalisation", list(norm.parameters()), layer, roots)
         added += sum(p.numel() for p in norm.parameters())
-    _surgery.close_fast_paths(roots, layers)
-    _surgery.confirm_calls(
-        session, "normalisation", uses, kind=kind, layers=len(layers), parameters=added
-    )
+    for module in batch_norms:
+        uses.append(_norms.LayerInstead(module))
+        module.__dict__["forward"] = uses[-1]
+    _surgery.close_fast_paths(roots, [*layers, *batch_norms])
+    session.confirm("normalisation", kind=kind, layers=len(layers), parameters=added)
+    _surgery.confirm_calls(session, "normalisation", uses, converted=len(batch_norms))
 
 
 def _switch_off(session: Session, roots: list[nn.Module]) -> None:

@@ -4,12 +4,14 @@ change."""
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweeper.remedies import _hints, _values
 from sweeper.remedies._base import Remedy
-from sweeper.types import Cause, Diagnosis, Dimension, Facts, FixValue, RunRecord, UsageError
+from sweeper.remedies._rates import ADAM_LIKE, customary_rate
+from sweeper.types import Cause, Diagnosis, Dimension, Facts, FixValue, RunRecord
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 CLASSES = {
     "sgd": "SGD",
+    "sgd_momentum": "SGD",
     "adam": "Adam",
     "adamw": "AdamW",
     "rmsprop": "RMSprop",
@@ -30,22 +33,13 @@ IMPOSSIBLE = {
     "SparseAdam": "SparseAdam is there for sparse gradients, which the other classes cannot take",
 }
 MOMENTUM = 0.9
-"""Of SGD (Sutskever et al. 2013; torch's examples)."""
+"""Of ``sgd_momentum`` (Sutskever et al. 2013; torch's examples); ``sgd`` has torch's default,
+none."""
 
 
 def validate(value: FixValue) -> FixValue:
-    full = _values.fields("optimizer", value, "optimizer", {"momentum": MOMENTUM})
-    kind = _values.choice("optimizer", full["optimizer"], tuple(CLASSES))
-    momentum = _values.number("momentum of optimizer", full["momentum"], 0.0, 0.9999)
-    if momentum != MOMENTUM and kind != "sgd":
-        raise UsageError(f"momentum of optimizer belongs to sgd, got {momentum!r} for {kind!r}")
-    full = {"optimizer": kind, "momentum": momentum}
-    return _values.short(full, "optimizer", {"momentum": MOMENTUM})
-
-
-def _spelled(value: FixValue) -> tuple[str, float]:
-    full = _values.fields("optimizer", value, "optimizer", {"momentum": MOMENTUM})
-    return str(full["optimizer"]), float(full["momentum"])
+    full = _values.fields("optimizer", value, "optimizer", {})
+    return _values.choice("optimizer", full["optimizer"], tuple(CLASSES))
 
 
 def space(facts: Facts) -> Mapping[str, Dimension]:
@@ -59,36 +53,39 @@ def refusal(facts: Facts) -> str:
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
+    """The other family first, at the kind whose customary rate is nearest to the program's own."""
     own = _hints.optimizer_name(facts)
     decay = facts.optimizers[0].weight_decay if facts.optimizers else 0.0
-    if decay > 0 and _hints.belief(diagnosis, Cause.WEIGHT_DECAY_TOO_STRONG):
-        order = [
-            "adamw",
-            "sgd",
-            "adam",
-        ]  # decoupled decay is scaled by the rate (Loshchilov and Hutter 2019)
-    elif own in ("sgd", "rmsprop", "adagrad", "asgd"):
-        order = ["adam", "adamw", "rmsprop"]
-    else:
-        order = ["sgd", "radam", "adamw"]
-    return tuple(name for name in order if name != own)[:2]
+    if own != "adamw" and decay > 0 and _hints.belief(diagnosis, Cause.WEIGHT_DECAY_TOO_STRONG):
+        return ("adamw",)  # decoupled decay is scaled by the rate (Loshchilov and Hutter 2019)
+    sgd, adaptive = ["sgd", "sgd_momentum"], ["adam", "adamw", "rmsprop"]
+    if own in ADAM_LIKE:
+        peak = _hints.peak_rate(facts)
+        distance = {k: abs(math.log(peak / customary_rate(k, facts))) for k in sgd}
+        return (
+            min(distance, key=lambda k: (distance[k], k)),
+            "radam" if own != "radam" else "adam",
+        )
+    return tuple(kind for kind in adaptive if kind != own)[:2]
 
 
 def apply(session: Session, value: FixValue) -> None:
-    kind, momentum = _spelled(value)
-    seen: set[str] = set()
+    kind = str(value)
+    seen: set[tuple[str, float]] = set()
 
     def swap(optimizer: Optimizer) -> None:
         reason = IMPOSSIBLE.get(type(optimizer).__name__) or _wrapper(optimizer)
         if reason:
             session.refuse("optimizer", reason)
-        replace_class(optimizer, kind, momentum)
+        replace_class(optimizer, kind)
 
     def watch(optimizer: Optimizer) -> None:
-        if (name := type(optimizer).__name__) not in seen:
-            seen.add(name)
+        group = optimizer.param_groups[0]
+        found = type(optimizer).__name__, float(group.get("momentum") or 0.0)
+        if found not in seen:
+            seen.add(found)
             session.confirm(
-                "optimizer", classes=sorted(seen), lr=float(optimizer.param_groups[0]["lr"])
+                "optimizer", steps_by=[[*s] for s in sorted(seen)], lr=float(group["lr"])
             )
 
     session.on_optimizer(swap)
@@ -102,7 +99,7 @@ def _wrapper(optimizer: Optimizer) -> str:
     return f"{type(optimizer).__name__} is wrapped around {held[0]}" if held else ""
 
 
-def replace_class(optimizer: Optimizer, kind: str, momentum: float = MOMENTUM) -> None:
+def replace_class(optimizer: Optimizer, kind: str) -> None:
     """Turn an optimizer into another class in place: parameters, rate, weight decay and identity
     stay."""
     import torch
@@ -112,9 +109,8 @@ def replace_class(optimizer: Optimizer, kind: str, momentum: float = MOMENTUM) -
     if old.__name__ in ADAM_FAMILY and new.__name__ in ADAM_FAMILY:
         keep |= {"betas", "eps", "capturable"}
     fresh = class_defaults(new)
-    if kind == "sgd":
-        own = float(optimizer.defaults.get("momentum", 0) or 0) if old is new else 0.0
-        fresh["momentum"] = own or momentum
+    if kind == "sgd_momentum":
+        fresh["momentum"] = MOMENTUM
     optimizer.defaults = {
         k: optimizer.defaults.get(k, v) if k in keep else v for k, v in fresh.items()
     }
@@ -146,19 +142,20 @@ def class_defaults(cls: type[Optimizer]) -> dict[str, Any]:
 
 
 def effect(value: FixValue, record: RunRecord) -> str:
-    promised = CLASSES[_spelled(value)[0]]
-    classes = _hints.evidence(record, "optimizer").get("classes", [])
-    return (
-        ""
-        if list(classes) == [promised]
-        else f"steps were made by {classes or 'nothing'}, not {promised}"
-    )
+    promised = CLASSES[str(value)]
+    seen = _hints.evidence(record, "optimizer").get("steps_by", [])
+    if not seen or any(name != promised for name, _ in seen):
+        return f"steps were made by {seen or 'nothing'}, not {promised}"
+    with_momentum = [momentum > 0 for _, momentum in seen]
+    if promised == "SGD" and with_momentum != [value == "sgd_momentum"] * len(seen):
+        return f"SGD stepped with momentum {seen[0][1]:g}, which {value} has not"
+    return ""
 
 
 def advice(value: FixValue, facts: Facts) -> str:
-    kind, momentum = _spelled(value)
+    kind = str(value)
     rate = _hints.peak_rate(facts)
-    extra = f", momentum={momentum:g}" if kind == "sgd" else ""
+    extra = f", momentum={MOMENTUM:g}" if kind == "sgd_momentum" else ""
     if facts.optimizers and facts.optimizers[0].weight_decay > 0:
         extra += f", weight_decay={facts.optimizers[0].weight_decay:g}"
     return f"optimizer = torch.optim.{CLASSES[kind]}(model.parameters(), lr={rate:g}{extra})"

@@ -1,0 +1,134 @@
+"""The program as it is: one run under the empty fix, its findings and causes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.diagnosis import diagnose
+from sweeper.execution.jobs import log_tail, run_folder
+from sweeper.execution.trials import trial_of
+from sweeper.search.judge import judge
+from sweeper.telemetry.record import read_captured, read_record
+from sweeper.types import (
+    Diagnosis,
+    Facts,
+    Fix,
+    Job,
+    Outcome,
+    Program,
+    ProgramCrashed,
+    RunRecord,
+    Symptom,
+    Trial,
+    UsageError,
+)
+
+MIN_STEPS = 10
+"""Optimizer steps below which nothing can be said of a run."""
+BASELINE_SHARE = 0.2
+"""Share of the wall clock that the baseline may take."""
+MOST_SECONDS = 120.0
+"""A longer program is judged on what it does in so many seconds of training."""
+FIRST_STEP_SECONDS = 600.0
+"""The first optimizer step must come within this (data loading, tokenising)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What the unchanged program did."""
+
+    trial: Trial
+    record: RunRecord
+    diagnosis: Diagnosis
+
+    @property
+    def facts(self) -> Facts:
+        return self.record.facts
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        facts = self.facts
+        optimizer = facts.optimizers[0] if facts.optimizers else None
+        what = f"{optimizer.name} lr {optimizer.peak_lr[0]:g}" if optimizer else "no optimizer"
+        length = "to its end" if facts.finished else "cut by the budget"
+        return (
+            f"{facts.steps} steps {length}, {facts.n_parameters:,} parameters, {what}, "
+            f"batch {facts.batch_size}, {facts.task} by {facts.loss_function or 'a loss of its own'}"
+        )
+
+
+def run_baseline(
+    program: Program,
+    study: Path,
+    run: Callable[[Job], Outcome],
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> Baseline:
+    """Run the program unchanged and diagnose it.
+
+    Raises:
+        ProgramCrashed: it ends with an error of its own, not for a training that went non-finite.
+        UsageError: no optimizer is built, too few steps, or no first step in time.
+    """
+    cap = MOST_SECONDS if seconds is None else min(MOST_SECONDS, max(10.0, BASELINE_SHARE * seconds))
+    job = Job(
+        program=program, fix=Fix(), seed=seed, max_steps=steps, max_seconds=cap,
+        deadline_seconds=FIRST_STEP_SECONDS + 2 * cap, folder=run_folder(study, Fix(), seed, steps),
+    )  # fmt: skip
+    outcome = run(job)
+    _check_started(program, job, outcome)
+    record = read_record(job.folder)
+    diagnosis = diagnose(record, read_captured(job.folder))
+    if outcome.status == "program_error" and not any(
+        f.symptom is Symptom.NON_FINITE for f in diagnosis.findings
+    ):
+        raise ProgramCrashed(_crash_text(program, outcome))
+    _check_length(program, outcome)
+    trial = trial_of(job, outcome, "baseline", 0)
+    return Baseline(trial=_judged(trial, record, diagnosis), record=record, diagnosis=diagnosis)
+
+
+def _judged(trial: Trial, record: RunRecord, diagnosis: Diagnosis) -> Trial:
+    from dataclasses import replace
+
+    return replace(trial, judgement=judge(record, diagnosis))
+
+
+def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
+    if outcome.status == "program_error" and outcome.steps < MIN_STEPS:
+        raise ProgramCrashed(_crash_text(program, outcome))
+    if outcome.status in ("killed", "out_of_memory", "infrastructure"):
+        tail = log_tail(job.folder)
+        raise ProgramCrashed(
+            f"{program.name} ended with {outcome.status} by itself ({outcome.error})\n{tail}"
+        )
+    if outcome.status == "no_optimizer":
+        raise UsageError(
+            f"PROGRAM must build a torch.optim optimizer and step it, got none while {program.path} ran "
+            f"to its end"
+        )
+    if outcome.status == "deadline" and outcome.steps < MIN_STEPS:
+        raise UsageError(
+            f"PROGRAM must take {MIN_STEPS} optimizer steps within {job.deadline_seconds:.0f} s, got "
+            f"{outcome.steps} in {program.path}"
+        )
+
+
+def _check_length(program: Program, outcome: Outcome) -> None:
+    if outcome.steps < MIN_STEPS:
+        raise UsageError(
+            f"PROGRAM must take at least {MIN_STEPS} optimizer steps to be judged, got {outcome.steps} in "
+            f"{program.path}"
+        )
+
+
+def _crash_text(program: Program, outcome: Outcome) -> str:
+    return (
+        f"{program.name} crashes by itself after {outcome.steps} steps, without any change of ours: "
+        f"{outcome.error}\n{outcome.traceback.strip()}"
+    )

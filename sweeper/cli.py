@@ -1,0 +1,247 @@
+"""The commands. Importing this module loads neither torch nor optuna nor pandas."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper import __version__
+from sweeper.types import Program, ProgramCrashed, SweeperError, UsageError
+
+if TYPE_CHECKING:
+    from sweeper.remediate import Options
+
+USAGE_ERROR, CRASHED = 2, 6
+FIX_CODES = {"healthy": 0, "fixed": 0, "improved": 3, "not_fixable": 4, "inconclusive": 5, "crashed": 6}
+COMMANDS_WITH_PROGRAM = ("fix", "check", "run")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    try:
+        ours, theirs = split(parser, words)
+        arguments = parser.parse_args(ours)
+        arguments.words = theirs
+        command: Callable[[Any], int] | None = getattr(arguments, "command", None)
+        if command is None:
+            parser.print_help()
+            return 0
+        return command(arguments)
+    except ProgramCrashed as error:
+        if "--json" in words:
+            print('{"schema": 1, "verdict": "crashed", "findings": [], "causes": [], "fixes": []}')
+        print(f"sweeper: {error}", file=sys.stderr)
+        return CRASHED
+    except SweeperError as error:
+        print(f"sweeper: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("sweeper: interrupted; the same command continues the study", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def split(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our words, then PROGRAM with everything behind it: the program's options are never read as ours."""
+    if not words or words[0] not in COMMANDS_WITH_PROGRAM:
+        return list(words), []
+    takes_value = _options_with_value(parser, words[0])
+    index = 1
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            return list(words[:index]), list(words[index + 1 :])
+        if word == "-m" or not word.startswith("-"):
+            return list(words[:index]), list(words[index:])
+        index += 2 if word in takes_value else 1
+    return list(words), []
+
+
+def _options_with_value(parser: argparse.ArgumentParser, command: str) -> set[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            sub = action.choices[command]
+            return {o for a in sub._actions if a.nargs != 0 for o in a.option_strings}
+    return set()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option."""
+    parser = argparse.ArgumentParser(
+        prog="sweeper",
+        description="Runs a failing PyTorch training program as it is, says what is wrong, and proves which "
+        "changes cure it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sweeper {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    fix = _program_command(commands, "fix", "detect, diagnose, search, verify, rank, report", _fix)
+    fix.add_argument("--space", metavar="NAME|FILE", help="search space: a shipped name or a TOML file")
+    fix.add_argument(
+        "--budget", type=duration, default=600.0, metavar="10m",
+        help="wall clock: seconds, or with s, m, h; `none` for no limit (default 10m)",
+    )  # fmt: skip
+    fix.add_argument("--trials", type=positive, default=40, metavar="N", help="searching trials (default 40)")
+    fix.add_argument("--seeds", type=positive, default=5, metavar="N", help="fresh seeds of a proof (default 5)")
+    fix.add_argument("--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)")
+
+    check = _program_command(commands, "check", "run once: findings and causes only", _check)
+    check.add_argument("--budget", type=duration, default=None, metavar="60s", help="wall clock of the run")
+
+    run = commands.add_parser(
+        "run", help="the program in full under a fix", allow_abbrev=False, usage="sweeper run --fix FILE PROGRAM [ARGS...]"
+    )
+    run.add_argument("--fix", type=Path, required=True, metavar="FILE", help="a fix file of a report")
+    run.add_argument("--seed", type=int, default=0, help="0: the program's own seeds; k: all of them shifted")
+    run.set_defaults(command=_run)
+
+    listing = commands.add_parser("list", help="remedies, detectors, causes, spaces, experiments")
+    listing.add_argument("what", choices=("remedies", "detectors", "causes", "spaces", "experiments"))
+    listing.set_defaults(command=_list)
+
+    report = commands.add_parser("report", help="show the report of a study again")
+    report.add_argument("study", type=Path, metavar="STUDY")
+    report.set_defaults(command=_report)
+
+    copy = commands.add_parser("copy", help="copy a shipped experiment or space to a place of yours")
+    copy.add_argument("name", metavar="NAME")
+    copy.add_argument("dest", type=Path, metavar="DEST")
+    copy.set_defaults(command=_copy)
+    return parser
+
+
+def _program_command(
+    commands: Any, name: str, text: str, function: Callable[[Any], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, allow_abbrev=False, usage=f"sweeper {name} [OPTIONS] PROGRAM [ARGS...]",
+        description=f"{text}. PROGRAM is a path, `-m module` or `file.py:function`; our options come before "
+        "it, everything after it belongs to the program.",
+    )  # fmt: skip
+    parser.add_argument("--study", type=Path, metavar="DIR", help="study folder (default .sweeper/<name>-<hash>)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="optimizer steps per run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the study")
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--no-warm-start", action="store_true", help="a fresh process for every run")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return value
+
+
+def duration(text: str) -> float | None:
+    """``90``, ``90s``, ``10m``, ``2h`` in seconds; ``none`` is no limit."""
+    if text == "none":
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    value = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be a time such as 90, 90s, 10m or 2h, got {text!r}")
+    return value
+
+
+def _program(arguments: Any) -> Program:
+    from sweeper.program.target import parse_program
+
+    return parse_program(arguments.words)
+
+
+def _options(arguments: Any, program: Program) -> Options:
+    from sweeper.remediate import Options
+    from sweeper.study import default_folder
+
+    return Options(
+        program=program,
+        study=(arguments.study or default_folder(program)).absolute(),
+        steps=arguments.steps,
+        seed=arguments.seed,
+        warm=not arguments.no_warm_start,
+        budget=arguments.budget,
+        **({
+            "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
+            "slots": arguments.slots,
+        } if hasattr(arguments, "space") else {}),
+    )  # fmt: skip
+
+
+def _fix(arguments: Any) -> int:
+    from sweeper.remediate import remediate
+    from sweeper.report.files import write_report
+    from sweeper.report.terminal import make_progress, print_result
+
+    options = _options(arguments, _program(arguments))
+    with make_progress(quiet=arguments.quiet) as progress:
+        result = remediate(options, progress)
+    folder = write_report(result, options.study)
+    if arguments.json:
+        print((folder / "verdict.json").read_text(), end="")
+    else:
+        print_result(result, folder)
+    return FIX_CODES[result.verdict]
+
+
+def _check(arguments: Any) -> int:
+    from sweeper.remediate import check
+    from sweeper.report.files import verdict_text
+    from sweeper.report.terminal import make_progress, print_check
+
+    options = _options(arguments, _program(arguments))
+    with make_progress(quiet=arguments.quiet) as progress:
+        result = check(options, progress)
+    if arguments.json:
+        print(verdict_text(result), end="")
+    else:
+        print_check(result)
+    return 0 if result.verdict == "healthy" else 1
+
+
+def _run(arguments: Any) -> int:
+    from sweeper.apply import run_under_fix
+
+    return run_under_fix(_program(arguments), arguments.fix, arguments.seed)
+
+
+def _list(arguments: Any) -> int:
+    from sweeper.catalogue import lines
+
+    for line in lines(arguments.what):
+        print(line)
+    return 0
+
+
+def _report(arguments: Any) -> int:
+    path = arguments.study / "report" / "ranking.md"
+    if not path.is_file():
+        raise UsageError(f"STUDY must be a folder with a finished report, got {arguments.study} without {path}")
+    print(path.read_text(), end="")
+    return 0
+
+
+def _copy(arguments: Any) -> int:
+    from sweeper.catalogue import copy_shipped
+
+    print(copy_shipped(arguments.name, arguments.dest))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

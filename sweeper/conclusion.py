@@ -1,0 +1,133 @@
+"""From all that a study found to one verdict with its reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sweeper.baseline import Baseline
+from sweeper.report.study_result import RemedyRow, StudyResult
+from sweeper.report.tables import rank
+from sweeper.types import Hypothesis, Trial, Verdict, VerifiedFix
+from sweeper.verification.fresh_seeds import flaky
+
+if TYPE_CHECKING:
+    from sweeper.remediate import Options
+    from sweeper.search.campaign import Campaign
+    from sweeper.search.horizon import Horizon
+    from sweeper.search.study import JointStudy
+    from sweeper.verification.proof import Proof
+
+BELIEVED = 0.5
+"""Belief in an incurable cause from which, with nothing verified, it is the verdict."""
+
+
+def conclude(
+    baseline: Baseline,
+    *,
+    started: float,
+    options: Options,
+    notes: Sequence[str] = (),
+    campaign: Campaign | None = None,
+    proof: Proof | None = None,
+    controls: Sequence[Trial] = (),
+    fixes: Sequence[VerifiedFix] = (),
+    study: JointStudy | None = None,
+    not_applicable: Mapping[str, str] | None = None,
+    horizon: Horizon | None = None,
+    only_checked: bool = False,
+) -> StudyResult:
+    """Put the parts of a study together."""
+    ranked = tuple(rank(fixes))
+    searched = campaign.rejudged() if campaign else [baseline.trial]
+    proving = proof.trials if proof else []
+    trials = (*searched, *controls, *proving)
+    verdict, reason = _verdict(baseline, ranked, campaign)
+    if only_checked and verdict == "not_fixable" and _incurable(baseline.diagnosis.hypotheses) is None:
+        verdict, reason = "failing", "; ".join(f.symptom for f in baseline.diagnosis.findings if f.critical)
+    remarks = list(notes)
+    share = flaky([*controls, *(proof.controls.values() if proof else ())])
+    if share > 0:
+        remarks.append(f"the unchanged program trains well on {share:.0%} of other seeds: its failure is partly luck")
+    if horizon is not None:
+        remarks.append(f"horizon: {horizon.reason}")
+    if campaign is not None and campaign.stop_reason:
+        remarks.append(f"search ended: {campaign.stop_reason}")
+    return StudyResult(
+        verdict=verdict,
+        verdict_reason=reason,
+        program=options.program,
+        facts=baseline.facts,
+        diagnosis=baseline.diagnosis,
+        fixes=ranked,
+        trials=trials,
+        remedies=_remedy_rows(searched, ranked),
+        not_applicable=dict(not_applicable or {}),
+        importance=study.importance() if study else {},
+        cost={
+            "runs": len(trials),
+            "training_steps": sum(t.outcome.steps for t in trials),
+            "wall_seconds": round(time.monotonic() - started, 1),
+        },
+        seeds=tuple(proof.rule.fresh) if proof else (),
+        versions=dict(baseline.trial.outcome.versions),
+        containment=baseline.trial.outcome.containment,
+        notes=tuple(remarks),
+    )
+
+
+def _verdict(
+    baseline: Baseline, fixes: Sequence[VerifiedFix], campaign: Campaign | None
+) -> tuple[Verdict, str]:
+    diagnosis = baseline.diagnosis
+    if not diagnosis.failing:
+        return "healthy", "no critical finding in the whole run"
+    best = fixes[0] if fixes else None
+    if best is not None and best.verified:
+        return "fixed", (
+            f"{best.fix.label} restores training on {best.restored} of {best.seeds} fresh seeds: "
+            f"{best.metric_name} {best.baseline_metric:.3g} -> {best.metric.value:.3g}"
+        )
+    fatal = _incurable(diagnosis.hypotheses)
+    if fatal is not None:
+        return "not_fixable", f"{fatal.cause}: {fatal.reason}"
+    better = [f for f in fixes if f.paired_difference.low > 0 and f.seeds > 1]
+    if better:
+        return "improved", (
+            f"{better[0].fix.label} improves {better[0].metric_name} from {better[0].baseline_metric:.3g} to "
+            f"{better[0].metric.value:.3g}, but restores only {better[0].restored} of {better[0].seeds} seeds"
+        )
+    tried = len(campaign.trials) - 1 if campaign else 0
+    if campaign is not None and "budget" in campaign.stop_reason:
+        return "inconclusive", f"{campaign.stop_reason}; {tried} fixes tried, none verified"
+    return "not_fixable", f"{tried} fixes over every applicable remedy tried, none restores training"
+
+
+def _incurable(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
+    found = [h for h in hypotheses if not h.curable and h.belief >= BELIEVED]
+    return max(found, key=lambda h: h.belief, default=None)
+
+
+def _remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple[RemedyRow, ...]:
+    alone: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if len(trial.fix.changes) == 1:
+            alone.setdefault(next(iter(trial.fix.changes)), []).append(trial)
+    named = {n for t in trials for n in t.fix.changes}
+    rows = []
+    for name in sorted(named):
+        own = alone.get(name, [])
+        judged = [t for t in own if t.judgement is not None and not t.not_applied]
+        best = max(judged, key=lambda t: t.judgement.score if t.judgement else -3.0, default=None)
+        if best is not None and best.judgement is not None:
+            word = "restored" if best.judgement.restored else "not restored"
+            why = f"best alone: {best.fix.label}, {best.judgement.metric_name} {best.judgement.metric:.3g}"
+        elif own:
+            word = "not applied"
+            why = "; ".join(sorted({r for t in own for r in t.not_applied.values()})) or own[0].outcome.error
+        else:
+            word, why = "not tried", "tried in combinations only"
+        needed = tuple(i + 1 for i, f in enumerate(fixes) if f.verified and f.necessary.get(name))
+        rows.append(RemedyRow(remedy=name, alone=word, necessary_in=needed, reason=why))
+    return tuple(rows)

@@ -1,0 +1,57 @@
+"""The code cannot train the model, whatever the hyperparameters."""
+
+from __future__ import annotations
+
+from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
+from sweeper.types import Cause, Hypothesis, Symptom
+
+EVERYTHING = tuple(c for c in Cause if c is not Cause.CODE_FAULT)
+
+
+def explain(e: Evidence) -> Hypothesis | None:
+    facts = e.facts
+    if facts.detached:
+        return hypothesis(
+            Cause.CODE_FAULT,
+            0.98,
+            "backward ran and no parameter of the optimizer ever had a gradient: the loss is cut"
+            " off from the model"
+            " (a new tensor, .item(), .detach() or numpy on the way)",
+            detached=True,
+        )
+    if facts.head_width > 1 and facts.n_classes and facts.label_max >= facts.head_width:
+        return hypothesis(
+            Cause.CODE_FAULT,
+            0.95,
+            f"labels reach {facts.label_max} and the head has {facts.head_width} outputs",
+            label_max=facts.label_max,
+        )
+    unused = sum(o.n_without_grad for o in facts.optimizers)
+    share = unused / max(1, facts.n_parameters)
+    if share > 0.3 and e.stuck:
+        return hypothesis(
+            Cause.CODE_FAULT,
+            0.3 + 0.5 * share,
+            f"{share:.0%} of the parameters require a gradient and never had one: part of the model"
+            " does not reach"
+            " the loss",
+            share_without_gradient=share,
+        )
+    moved = e.finding(Symptom.STARVED_UPDATES)
+    still = moved is not None and moved.evidence.get("frozen_share", 0.0) > 0.99
+    if still and e.lr.size and float(e.lr.max()) > 0 and e.gradient_seen and not e.shrunk_lr:
+        return hypothesis(
+            Cause.CODE_FAULT, 0.35, "gradients are there and no weight ever moves", still=True
+        )
+    return None
+
+
+CAUSE = CauseRule(
+    cause=Cause.CODE_FAULT,
+    definition="no gradient reaches the parameters, labels lie outside the head, or part of the"
+    " model is cut off",
+    source="seams",
+    remedies=(),
+    explain=explain,
+    explains=EVERYTHING,
+)

@@ -1,0 +1,47 @@
+"""Many labels are wrong."""
+
+from __future__ import annotations
+
+from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
+from sweeper.types import Cause, Hypothesis, Symptom
+
+WRONG = 0.3
+"""Share of labels called wrong from which noise is suspected (a weak model alone reaches 0.2)."""
+
+
+def explain(e: Evidence) -> Hypothesis | None:
+    probe = e.probe
+    if probe is None or e.facts.task == "regression":
+        return None
+    recalled = e.memorised or e.critical(Symptom.OVERFITTING)
+    healthy = e.gradients_sound and not e.blew_up and not e.critical(Symptom.STARVED_UPDATES)
+    if probe.p_value > 0.02:  # too noisy to be told from no signal at all
+        if not recalled:
+            return None
+        belief = 0.35
+    elif probe.wrong_share >= WRONG and probe.score < 0.5:
+        belief = 0.75 if recalled else (0.35 if healthy else 0.1)
+    else:
+        return None
+    return hypothesis(
+        Cause.LABEL_NOISE,
+        belief,
+        f"simple models reach skill {probe.score:+.2f} and call {probe.wrong_share:.0%} of the"
+        " labels wrong" + (", and the run only memorises" if recalled else ""),
+        wrong_share=probe.wrong_share,
+        score=probe.score,
+        n=probe.n,
+    )
+
+
+CAUSE = CauseRule(
+    cause=Cause.LABEL_NOISE,
+    definition="simple models find a weak signal and the confident joint calls a third of the"
+    " labels wrong, in a run"
+    " that memorises or stays at chance with sound gradients",
+    source="Northcutt et al. 2021 (cleanlab)",
+    remedies=(),
+    explain=explain,
+    explains=tuple(c for c in Cause if c not in (Cause.LABEL_NOISE, Cause.LABELS_WITHOUT_SIGNAL)),
+    probe=True,
+)

@@ -1,0 +1,66 @@
+"""The learning rate is too large."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.diagnosis._base import HOT, CauseRule, Evidence, hypothesis
+from sweeper.types import Cause, Hypothesis, Symptom
+
+
+def explain(e: Evidence) -> Hypothesis | None:
+    if e.optimizer is None or e.facts.detached:
+        return None
+    lr, early = e.peak_lr, e.early_ratio
+    belief = 0.0
+    if early >= 10 * HOT:
+        belief = 0.75
+    elif early >= HOT:
+        belief = 0.65
+    elif early >= 0.03:
+        belief = 0.35
+    if e.adaptive:
+        # A step of an adaptive optimizer is about as long as its rate.
+        usual = 1.0 if e.optimizer.name == "Adadelta" else (3e-4 if e.attention else 1e-3)
+        above = math.log10(max(lr, 1e-30) / usual)
+        belief = max(belief, 0.85 if above >= 1.4 else (0.6 if above >= 0.9 else 0.0))
+    elif lr / (1 - min(e.optimizer.momentum, 0.99)) >= 1.0:
+        belief = max(belief, 0.6)
+    if not belief:
+        belief = 0.3 if e.blew_up else 0.0
+    if e.blew_up and belief:
+        belief += 0.15
+    if e.critical(Symptom.STARVED_UPDATES) and not (e.hot or e.blew_up or e.died):
+        belief *= 0.2
+    if e.died:
+        belief += 0.05
+    if belief <= 0:
+        return None
+    return hypothesis(
+        Cause.LEARNING_RATE_TOO_HIGH,
+        min(belief, 0.93),
+        f"the rate {lr:.3g} with {e.optimizer.name} moved weights by up to {early:.2g} of their"
+        " size in one of the"
+        f" first steps (healthy about 1e-3, harmful from {HOT:g})",
+        peak_lr=lr,
+        early_ratio=early,
+    )
+
+
+CAUSE = CauseRule(
+    cause=Cause.LEARNING_RATE_TOO_HIGH,
+    definition="early updates change weights by a tenth of their size or more, or the rate is ten"
+    " times the usual"
+    " one of its optimizer, and the run breaks, dies or stands at chance",
+    source="torchmortem and TheDeepChecker (0.1)",
+    remedies=("learning_rate", "lr_schedule", "clip_norm", "optimizer", "normalisation"),
+    explain=explain,
+    explains=(
+        Cause.DEAD_ACTIVATION,
+        Cause.TOO_DEEP_WITHOUT_SHORTCUTS,
+        Cause.MISSING_NORMALISATION,
+        Cause.SATURATING_ACTIVATION,
+        Cause.OPTIMIZER_MISMATCH,
+        Cause.WEIGHT_DECAY_TOO_STRONG,
+    ),
+)

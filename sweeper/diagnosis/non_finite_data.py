@@ -1,0 +1,60 @@
+"""Inputs or targets hold NaN or infinite values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sweeper.detectors._stats import median
+from sweeper.detectors._view import sound_steps
+from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
+from sweeper.types import Cause, Hypothesis, Symptom
+
+
+def explain(e: Evidence) -> Hypothesis | None:
+    if e.captured is not None:
+        for name, array in (("inputs", e.captured.inputs), ("targets", e.captured.targets)):
+            if not np.issubdtype(array.dtype, np.floating) or not array.size:
+                continue
+            bad = ~np.isfinite(array.reshape(len(array), -1))
+            if bad.any():
+                rows = float(bad.any(axis=1).mean())
+                return hypothesis(
+                    Cause.NON_FINITE_DATA,
+                    0.97,
+                    f"{rows:.1%} of the captured {name} hold NaN or infinite values",
+                    rows=rows,
+                    where=name,
+                )
+    if not e.critical(Symptom.NON_FINITE):
+        return None
+    sound = sound_steps(e.record)
+    loss, norm = e.record.series("loss")[:sound], e.record.series("grad_norm")[:sound]
+    if sound >= 3 and not e.hot:
+        calm = (
+            np.nanmax(loss[-3:]) <= 2 * abs(median(loss[:10]))
+            if np.isfinite(loss[-3:]).any()
+            else False
+        )
+        level = np.nanmax(norm[-3:]) <= 5 * median(norm) if np.isfinite(norm[-3:]).any() else False
+        if calm and level:
+            return hypothesis(
+                Cause.NON_FINITE_DATA,
+                0.5,
+                f"loss and gradient were calm up to step {sound - 1} and not finite one step later,"
+                " which a bad"
+                " sample explains",
+                last_sound_step=sound - 1,
+            )
+    return None
+
+
+CAUSE = CauseRule(
+    cause=Cause.NON_FINITE_DATA,
+    definition="captured inputs or targets are not finite, or the loss breaks from one step to the"
+    " next without any"
+    " growth before",
+    source="captured inputs and targets",
+    remedies=(),
+    explain=explain,
+    explains=tuple(c for c in Cause if c is not Cause.NON_FINITE_DATA),
+)

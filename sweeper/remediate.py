@@ -1,0 +1,166 @@
+"""The whole run on one screen: baseline -> diagnosis -> screening -> joint search -> proof -> ranking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.baseline import Baseline, run_baseline
+from sweeper.conclusion import conclude
+from sweeper.execution.jobs import unfinished
+from sweeper.execution.lock import StudyLock
+from sweeper.execution.slots import default_slots
+from sweeper.execution.supervise import Supervisor
+from sweeper.execution.trials import Bench, Phase
+from sweeper.report.study_result import StudyResult
+from sweeper.report.terminal import Progress
+from sweeper.search.campaign import Campaign
+from sweeper.search.horizon import choose_horizon
+from sweeper.search.screening import incurable, screening_order
+from sweeper.search.space import load_space
+from sweeper.search.stopping import Limits
+from sweeper.search.study import JointStudy
+from sweeper.study import open_folder
+from sweeper.types import Fix, Program, Trial, VerifiedFix
+from sweeper.verification.fresh_seeds import Rule
+from sweeper.verification.proof import Proof
+
+CERTAIN = 0.9
+"""Belief in an incurable cause from which no remedy is tried at all."""
+CONTROL_SEEDS = (1, 2)
+"""The unchanged program reseeded beside the search: is the failure a matter of luck?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line may say."""
+
+    program: Program
+    study: Path
+    space: str | None = None
+    budget: float | None = 600.0
+    """Seconds of wall clock; None is without limit."""
+    trials: int = 40
+    steps: int | None = None
+    seeds: int = 5
+    slots: int | None = None
+    seed: int = 0
+    warm: bool = True
+
+
+def remediate(options: Options, progress: Progress) -> StudyResult:
+    """Fix a failing program, or say that it is healthy, or that no remedy cures it, with evidence."""
+    started, program = time.monotonic(), options.program
+    space, rule = load_space(options.space), Rule(seeds=options.seeds)
+    open_folder(options.study, program, {"space": options.space, "steps": options.steps, "seed": options.seed})
+    with StudyLock(options.study), supervisor(options) as runs:
+        progress.phase("baseline")
+        baseline = run_baseline(program, options.study, runs.run, steps=options.steps, seconds=options.budget)
+        progress.trial_done(baseline.trial)
+        progress.message(baseline.summary)
+        if not baseline.diagnosis.failing:
+            return conclude(baseline, started=started, options=options, notes=runs.notes)
+        if incurable(baseline.diagnosis, CERTAIN):
+            return conclude(baseline, started=started, options=options, notes=runs.notes)
+
+        slots = default_slots(options.slots)
+        left = None if options.budget is None else options.budget - (time.monotonic() - started)
+        horizon = choose_horizon(
+            baseline.facts, seconds=left, slots=len(slots), steps=options.steps, seeds=rule.seeds
+        )
+        progress.message(f"horizon: {horizon.reason}")
+        bench = Bench(
+            program=program, study=options.study, facts=baseline.facts, horizon=horizon.search,
+            full=horizon.full, planned_steps=baseline.facts.steps if baseline.facts.finished else None,
+            slots=slots, run=runs.run, cancel=runs.cancel,
+        )  # fmt: skip
+        limits = Limits(trials=options.trials, seconds=options.budget, search_share=horizon.search_share)
+        dimensions, not_applicable = space.applicable(baseline.facts)
+        study = JointStudy(
+            options.study / "journal.log", dimensions=dimensions, remedies=space.remedies,
+            max_changes=space.max_changes, seed=options.seed,
+            again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
+        )  # fmt: skip
+        campaign = Campaign(
+            screening_order(baseline.facts, baseline.diagnosis, space), study, limits, started=started
+        )
+        campaign.tell(baseline.trial)
+        controls = search(bench, campaign, progress)
+
+        progress.phase("proof")
+        proof = Proof(
+            bench=bench, rule=rule, best_skill=campaign.best_skill, told=progress.trial_done,
+            over=lambda n: limits.all_over(time.monotonic() - started, n),
+        )  # fmt: skip
+        fixes = proof.prove(campaign.restored)
+        if not any(fix.verified for fix in fixes) and (best := best_unproven(campaign, fixes)):
+            fixes = proof.verify_best(best)
+        return conclude(
+            baseline, started=started, options=options, notes=runs.notes, campaign=campaign, proof=proof,
+            controls=controls, fixes=fixes, study=study, not_applicable=not_applicable, horizon=horizon,
+        )  # fmt: skip
+
+
+def check(options: Options, progress: Progress) -> StudyResult:
+    """One run and its diagnosis."""
+    started = time.monotonic()
+    open_folder(options.study, options.program, {"space": None, "steps": options.steps, "seed": options.seed})
+    with StudyLock(options.study), supervisor(options) as runs:
+        progress.phase("baseline")
+        baseline = run_baseline(
+            options.program, options.study, runs.run, steps=options.steps, seconds=options.budget
+        )
+        progress.message(baseline.summary)
+        return conclude(baseline, started=started, options=options, notes=runs.notes, only_checked=True)
+
+
+def search(bench: Bench, campaign: Campaign, progress: Progress) -> list[Trial]:
+    """Reseeded controls, then screening and joint search on all slots; the controls' trials are returned."""
+    waiting, controls = list(CONTROL_SEEDS), []
+
+    def wanted() -> tuple[Phase, Fix, int, bool] | None:
+        item = campaign.next_fix()
+        if item is None and waiting:
+            return "control", Fix(), waiting.pop(0), False
+        if item is None:
+            return None
+        phase, fix = item
+        progress.phase(phase)
+        progress.trial_started(fix.label)
+        return phase, fix, 0, False
+
+    def told(trial: Trial) -> None:
+        progress.trial_done(trial)
+        if trial.phase == "control":
+            controls.append(trial)
+        else:
+            campaign.tell(trial)
+
+    bench.run_all(wanted, told)
+    return controls
+
+
+def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | None:
+    """The highest-scoring change that was not put to the proof yet and beats the baseline, or None."""
+    tried = {f.fix.hash for f in fixes}
+    judged = [t for t in campaign.trials if t.judgement is not None and not t.not_applied]
+    floor = max((t.judgement.score for t in judged if not t.fix.changes and t.judgement), default=-3.0)
+    better = [
+        t for t in judged
+        if t.fix.changes and t.fix.hash not in tried and t.judgement and t.judgement.score > floor + 0.05
+    ]  # fmt: skip
+    best = max(better, key=lambda t: (t.judgement.score if t.judgement else -3.0, t.fix.hash), default=None)
+    return best.fix if best else None
+
+
+@contextmanager
+def supervisor(options: Options) -> Iterator[Supervisor]:
+    """The supervisor of this command's runs; everything it started ends with it."""
+    runs = Supervisor(options.program, warm=options.warm, log=options.study / "zygote.log")
+    try:
+        yield runs
+    finally:
+        runs.close()

@@ -1,0 +1,1 @@
+"""What a study comes to: ranking, tables, files, terminal. The only room that names pandas."""

@@ -1,0 +1,138 @@
+"""``ranking.md`` and ``report.md``: the result for people, as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from sweeper.report.fix_file import advice_lines
+from sweeper.report.study_result import StudyResult
+from sweeper.report.tables import fix_file_name, rank, remedies_frame
+from sweeper.types import Interval, VerifiedFix
+
+
+def ranking_text(result: StudyResult) -> str:
+    """Verdict, ranked fixes, every remedy, how to apply: what ``sweeper report`` shows again."""
+    parts = [f"# {result.program.name}: {result.verdict}", result.verdict_reason]
+    ranked = rank(result.fixes)
+    if ranked:
+        parts += ["## Fixes, best first", _fixes_table(ranked), _how_to_apply(ranked[0], result)]
+    if result.remedies or result.not_applicable:
+        parts += ["## Every remedy", _remedies_table(result)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def report_text(result: StudyResult) -> str:
+    """The whole report: diagnosis first, then what `ranking_text` holds, then what it rests on."""
+    diagnosis = result.diagnosis
+    parts = [
+        "## What is wrong",
+        _table(
+            ("symptom", "severity", "steps", "seen"),
+            ((f.symptom.value, f"{f.severity:.2f}", f"{f.steps[0]} to {f.steps[1]}", f.reason)
+             for f in diagnosis.findings),
+        ) if diagnosis.findings else "Nothing was found.",
+        "## Why",
+        _table(
+            ("cause", "belief", "curable", "because"),
+            ((h.cause.value, f"{h.belief:.2f}", "yes" if h.curable else "no", h.reason)
+             for h in diagnosis.hypotheses),
+        ) if diagnosis.hypotheses else "No cause was named.",
+    ]  # fmt: skip
+    if diagnosis.insufficient:
+        parts += [
+            "## Not looked at, for want of data",
+            _table(("detector", "lacked"), sorted(diagnosis.insufficient.items())),
+        ]
+    parts += ["## What this rests on", _basis(result)]
+    return ranking_text(result) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def interval(value: Interval) -> str:
+    """Such as ``0.956 (0.947 to 0.958)``; a dash where there is no number."""
+    if not math.isfinite(value.value):
+        return "-"
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def number(value: float) -> str:
+    """Three significant digits; a dash where there is none."""
+    return f"{value:.3g}" if math.isfinite(value) else "-"
+
+
+def _fixes_table(fixes: Sequence[VerifiedFix]) -> str:
+    head = "rank, fix, verified, restored, Wilson low, metric, unchanged, median (interval), file"
+    rows = [
+        (
+            str(position),
+            fix.fix.label,
+            "yes" if fix.verified else "no",
+            f"{fix.restored}/{fix.seeds}",
+            f"{fix.wilson.low:.2f}",
+            fix.metric_name,
+            number(fix.baseline_metric),
+            interval(fix.metric),
+            fix_file_name(position) if fix.verified else "",
+        )
+        for position, fix in enumerate(fixes, start=1)
+    ]
+    return _table(head.split(", "), rows)
+
+
+def _remedies_table(result: StudyResult) -> str:
+    columns = {
+        "remedy": "remedy",
+        "alone": "alone",
+        "best_alone": "best alone",
+        "value": "value",
+        "necessary_in": "needed in",
+        "importance": "importance",
+        "reason": "why",
+    }
+    frame = remedies_frame(result)[list(columns)].astype(object)
+    rows = frame.where(frame.notna(), "").to_numpy().tolist()
+    return _table(
+        list(columns.values()),
+        [[number(c) if isinstance(c, float) else c for c in row] for row in rows],
+    )
+
+
+def _how_to_apply(best: VerifiedFix, result: StudyResult) -> str:
+    if not best.verified:
+        return ""
+    words = result.program
+    target = {
+        "script": words.path.name,
+        "module": f"-m {words.target}",
+        "function": f"{words.path.name}:{words.target}",
+    }[words.kind]
+    code = "\n".join(advice_lines(best.fix, result.facts))
+    return (
+        f"Apply the first one without an edit:\n\n"
+        f"    sweeper run --fix {fix_file_name(1)} {' '.join([target, *words.argv])}\n\n"
+        f"or change the code:\n\n```python\n{code}\n```"
+    )
+
+
+def _basis(result: StudyResult) -> str:
+    runs, steps, seconds = (
+        result.cost.get(key, 0) for key in ("runs", "training_steps", "wall_seconds")
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
+    lines = [
+        f"{runs:g} runs, {steps:,.0f} training steps, {seconds:g} s of wall clock",
+        f"fresh seeds: {', '.join(map(str, result.seeds)) or 'none used'}",
+        f"the program's own files were kept safe by: {result.containment or 'unknown'}",
+        f"versions: {versions or 'unknown'}",
+        *result.notes,
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(str(cell)) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

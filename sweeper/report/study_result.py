@@ -1,0 +1,47 @@
+"""What a finished command hands to the report: plain data, nothing of pandas or rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sweeper.types import Diagnosis, Facts, Program, Trial, Verdict, VerifiedFix
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemedyRow:
+    """One remedy in the attribution table."""
+
+    remedy: str
+    alone: Literal["restored", "not restored", "not applied", "not tried"]
+    """What its best value did when it was the only change."""
+    necessary_in: tuple[int, ...] = ()
+    """Ranks of the verified fixes that fail without it."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """A verdict with all of its evidence."""
+
+    verdict: Verdict
+    verdict_reason: str
+    program: Program
+    facts: Facts
+    diagnosis: Diagnosis
+    fixes: tuple[VerifiedFix, ...] = ()
+    """In any order; the report ranks them."""
+    trials: tuple[Trial, ...] = ()
+    remedies: tuple[RemedyRow, ...] = ()
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
+    """Remedy -> why this program cannot take it."""
+    importance: Mapping[str, float] = field(default_factory=dict)
+    """Remedy or parameter -> share of the study's variance, 0 to 1."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """``runs``, ``training_steps``, ``wall_seconds``."""
+    seeds: tuple[int, ...] = ()
+    """Fresh seeds of the proof."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    containment: str = ""
+    notes: tuple[str, ...] = ()

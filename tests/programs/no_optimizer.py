@@ -1,0 +1,2 @@
+"""Trains nothing."""
+print("hello")
