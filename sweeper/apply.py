@@ -38,7 +38,9 @@ def run_under_fix(program: Program, fix_path: Path, seed: int) -> int:
         from sweeper.execution.trials import unconfirmed
         from sweeper.telemetry.record import read_record
 
-        missing = unconfirmed(content.fix, read_record(folder)) if outcome.ran else dict(outcome.refused)
+        missing = (
+            unconfirmed(content.fix, read_record(folder)) if outcome.ran else dict(outcome.refused)
+        )
         for name, reason in missing.items():
             print(f"sweeper: {name} was not applied: {reason}", file=sys.stderr)
         return 3 if missing and not outcome.exit_code else outcome.exit_code

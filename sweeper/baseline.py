@@ -75,7 +75,9 @@ def run_baseline(
         ProgramCrashed: it ends with an error of its own, not for a training that went non-finite.
         UsageError: no optimizer is built, too few steps, or no first step in time.
     """
-    cap = MOST_SECONDS if seconds is None else min(MOST_SECONDS, max(10.0, BASELINE_SHARE * seconds))
+    cap = (
+        MOST_SECONDS if seconds is None else min(MOST_SECONDS, max(10.0, BASELINE_SHARE * seconds))
+    )
     job = Job(
         program=program, fix=Fix(), seed=seed, max_steps=steps, max_seconds=cap,
         deadline_seconds=FIRST_STEP_SECONDS + 2 * cap, folder=run_folder(study, Fix(), seed, steps),

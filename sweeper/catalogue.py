@@ -65,7 +65,9 @@ def copy_shipped(name: str, dest: Path) -> Path:
     """
     known = {**known_spaces(), **known_experiments()}
     if name not in known:
-        raise UsageError(f"NAME must be a shipped experiment or space, got {name!r}{nearest(name, known)}")
+        raise UsageError(
+            f"NAME must be a shipped experiment or space, got {name!r}{nearest(name, known)}"
+        )
     source = known[name]
     target = dest / source.name if dest.is_dir() else dest
     if target.exists():

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from sweeper.remediate import Options
 
 USAGE_ERROR, CRASHED = 2, 6
-FIX_CODES = {"healthy": 0, "fixed": 0, "improved": 3, "not_fixable": 4, "inconclusive": 5, "crashed": 6}
+FIX_CODES = {
+    "healthy": 0,
+    "fixed": 0,
+    "improved": 3,
+    "not_fixable": 4,
+    "inconclusive": 5,
+    "crashed": 6,
+}
 COMMANDS_WITH_PROGRAM = ("fix", "check", "run")
 
 
@@ -85,34 +92,55 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     fix = _program_command(commands, "fix", "detect, diagnose, search, verify, rank, report", _fix)
-    fix.add_argument("--space", metavar="NAME|FILE", help="search space: a shipped name or a TOML file")
+    fix.add_argument(
+        "--space", metavar="NAME|FILE", help="search space: a shipped name or a TOML file"
+    )
     fix.add_argument(
         "--budget", type=duration, default=600.0, metavar="10m",
         help="wall clock: seconds, or with s, m, h; `none` for no limit (default 10m)",
     )  # fmt: skip
-    fix.add_argument("--trials", type=positive, default=40, metavar="N", help="searching trials (default 40)")
-    fix.add_argument("--seeds", type=positive, default=5, metavar="N", help="fresh seeds of a proof (default 5)")
-    fix.add_argument("--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)")
+    fix.add_argument(
+        "--trials", type=positive, default=40, metavar="N", help="searching trials (default 40)"
+    )
+    fix.add_argument(
+        "--seeds", type=positive, default=5, metavar="N", help="fresh seeds of a proof (default 5)"
+    )
+    fix.add_argument(
+        "--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)"
+    )
 
     check = _program_command(commands, "check", "run once: findings and causes only", _check)
-    check.add_argument("--budget", type=duration, default=None, metavar="60s", help="wall clock of the run")
+    check.add_argument(
+        "--budget", type=duration, default=None, metavar="60s", help="wall clock of the run"
+    )
 
     run = commands.add_parser(
-        "run", help="the program in full under a fix", allow_abbrev=False, usage="sweeper run --fix FILE PROGRAM [ARGS...]"
+        "run",
+        help="the program in full under a fix",
+        allow_abbrev=False,
+        usage="sweeper run --fix FILE PROGRAM [ARGS...]",
     )
-    run.add_argument("--fix", type=Path, required=True, metavar="FILE", help="a fix file of a report")
-    run.add_argument("--seed", type=int, default=0, help="0: the program's own seeds; k: all of them shifted")
+    run.add_argument(
+        "--fix", type=Path, required=True, metavar="FILE", help="a fix file of a report"
+    )
+    run.add_argument(
+        "--seed", type=int, default=0, help="0: the program's own seeds; k: all of them shifted"
+    )
     run.set_defaults(command=_run)
 
     listing = commands.add_parser("list", help="remedies, detectors, causes, spaces, experiments")
-    listing.add_argument("what", choices=("remedies", "detectors", "causes", "spaces", "experiments"))
+    listing.add_argument(
+        "what", choices=("remedies", "detectors", "causes", "spaces", "experiments")
+    )
     listing.set_defaults(command=_list)
 
     report = commands.add_parser("report", help="show the report of a study again")
     report.add_argument("study", type=Path, metavar="STUDY")
     report.set_defaults(command=_report)
 
-    copy = commands.add_parser("copy", help="copy a shipped experiment or space to a place of yours")
+    copy = commands.add_parser(
+        "copy", help="copy a shipped experiment or space to a place of yours"
+    )
     copy.add_argument("name", metavar="NAME")
     copy.add_argument("dest", type=Path, metavar="DEST")
     copy.set_defaults(command=_copy)
@@ -127,12 +155,16 @@ def _program_command(
         description=f"{text}. PROGRAM is a path, `-m module` or `file.py:function`; our options come before "
         "it, everything after it belongs to the program.",
     )  # fmt: skip
-    parser.add_argument("--study", type=Path, metavar="DIR", help="study folder (default .sweeper/<name>-<hash>)")
+    parser.add_argument(
+        "--study", type=Path, metavar="DIR", help="study folder (default .sweeper/<name>-<hash>)"
+    )
     parser.add_argument("--steps", type=positive, metavar="N", help="optimizer steps per run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the study")
     parser.add_argument("--json", action="store_true", help="the verdict as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--no-warm-start", action="store_true", help="a fresh process for every run")
+    parser.add_argument(
+        "--no-warm-start", action="store_true", help="a fresh process for every run"
+    )
     parser.set_defaults(command=function)
     return parser
 
@@ -231,7 +263,9 @@ def _list(arguments: Any) -> int:
 def _report(arguments: Any) -> int:
     path = arguments.study / "report" / "ranking.md"
     if not path.is_file():
-        raise UsageError(f"STUDY must be a folder with a finished report, got {arguments.study} without {path}")
+        raise UsageError(
+            f"STUDY must be a folder with a finished report, got {arguments.study} without {path}"
+        )
     print(path.read_text(), end="")
     return 0
 

@@ -44,12 +44,21 @@ def conclude(
     proving = proof.trials if proof else []
     trials = (*searched, *controls, *proving)
     verdict, reason = _verdict(baseline, ranked, campaign)
-    if only_checked and verdict == "not_fixable" and _incurable(baseline.diagnosis.hypotheses) is None:
-        verdict, reason = "failing", "; ".join(f.symptom for f in baseline.diagnosis.findings if f.critical)
+    if (
+        only_checked
+        and verdict == "not_fixable"
+        and _incurable(baseline.diagnosis.hypotheses) is None
+    ):
+        verdict, reason = (
+            "failing",
+            "; ".join(f.symptom for f in baseline.diagnosis.findings if f.critical),
+        )
     remarks = list(notes)
     share = flaky([*controls, *(proof.controls.values() if proof else ())])
     if share > 0:
-        remarks.append(f"the unchanged program trains well on {share:.0%} of other seeds: its failure is partly luck")
+        remarks.append(
+            f"the unchanged program trains well on {share:.0%} of other seeds: its failure is partly luck"
+        )
     if horizon is not None:
         remarks.append(f"horizon: {horizon.reason}")
     if campaign is not None and campaign.stop_reason:
@@ -101,7 +110,10 @@ def _verdict(
     tried = len(campaign.trials) - 1 if campaign else 0
     if campaign is not None and "budget" in campaign.stop_reason:
         return "inconclusive", f"{campaign.stop_reason}; {tried} fixes tried, none verified"
-    return "not_fixable", f"{tried} fixes over every applicable remedy tried, none restores training"
+    return (
+        "not_fixable",
+        f"{tried} fixes over every applicable remedy tried, none restores training",
+    )
 
 
 def _incurable(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
@@ -125,7 +137,10 @@ def _remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple
             why = f"best alone: {best.fix.label}, {best.judgement.metric_name} {best.judgement.metric:.3g}"
         elif own:
             word = "not applied"
-            why = "; ".join(sorted({r for t in own for r in t.not_applied.values()})) or own[0].outcome.error
+            why = (
+                "; ".join(sorted({r for t in own for r in t.not_applied.values()}))
+                or own[0].outcome.error
+            )
         else:
             word, why = "not tried", "tried in combinations only"
         needed = tuple(i + 1 for i, f in enumerate(fixes) if f.verified and f.necessary.get(name))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.baseline import Baseline, run_baseline
+from sweeper.baseline import run_baseline
 from sweeper.conclusion import conclude
 from sweeper.execution.jobs import unfinished
 from sweeper.execution.lock import StudyLock
@@ -19,7 +19,7 @@ from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.search.campaign import Campaign
 from sweeper.search.horizon import choose_horizon
-from sweeper.search.screening import incurable, screening_order
+from sweeper.search.screening import incurable, remedy_beliefs, screening_order
 from sweeper.search.space import load_space
 from sweeper.search.stopping import Limits
 from sweeper.search.study import JointStudy
@@ -55,10 +55,16 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
     """Fix a failing program, or say that it is healthy, or that no remedy cures it, with evidence."""
     started, program = time.monotonic(), options.program
     space, rule = load_space(options.space), Rule(seeds=options.seeds)
-    open_folder(options.study, program, {"space": options.space, "steps": options.steps, "seed": options.seed})
+    open_folder(
+        options.study,
+        program,
+        {"space": options.space, "steps": options.steps, "seed": options.seed},
+    )
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
-        baseline = run_baseline(program, options.study, runs.run, steps=options.steps, seconds=options.budget)
+        baseline = run_baseline(
+            program, options.study, runs.run, steps=options.steps, seconds=options.budget
+        )
         progress.trial_done(baseline.trial)
         progress.message(baseline.summary)
         if not baseline.diagnosis.failing:
@@ -77,7 +83,9 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             full=horizon.full, planned_steps=baseline.facts.steps if baseline.facts.finished else None,
             slots=slots, run=runs.run, cancel=runs.cancel,
         )  # fmt: skip
-        limits = Limits(trials=options.trials, seconds=options.budget, search_share=horizon.search_share)
+        limits = Limits(
+            trials=options.trials, seconds=options.budget, search_share=horizon.search_share
+        )
         dimensions, not_applicable = space.applicable(baseline.facts)
         study = JointStudy(
             options.study / "journal.log", dimensions=dimensions, remedies=space.remedies,
@@ -85,17 +93,18 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
         campaign = Campaign(
-            screening_order(baseline.facts, baseline.diagnosis, space), study, limits, started=started
-        )
+            screening_order(baseline.facts, baseline.diagnosis, space), study, limits, started=started,
+            beliefs=remedy_beliefs(baseline.diagnosis),
+        )  # fmt: skip
         campaign.tell(baseline.trial)
         controls = search(bench, campaign, progress)
 
         progress.phase("proof")
         proof = Proof(
             bench=bench, rule=rule, best_skill=campaign.best_skill, told=progress.trial_done,
-            over=lambda n: limits.all_over(time.monotonic() - started, n),
+            over=lambda n, ahead=0.0: limits.all_over(time.monotonic() - started + ahead, n),
         )  # fmt: skip
-        fixes = proof.prove(campaign.restored)
+        fixes = proof.prove(campaign.candidates, campaign.restored)
         if not any(fix.verified for fix in fixes) and (best := best_unproven(campaign, fixes)):
             fixes = proof.verify_best(best)
         return conclude(
@@ -107,14 +116,20 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
 def check(options: Options, progress: Progress) -> StudyResult:
     """One run and its diagnosis."""
     started = time.monotonic()
-    open_folder(options.study, options.program, {"space": None, "steps": options.steps, "seed": options.seed})
+    open_folder(
+        options.study,
+        options.program,
+        {"space": None, "steps": options.steps, "seed": options.seed},
+    )
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
         baseline = run_baseline(
             options.program, options.study, runs.run, steps=options.steps, seconds=options.budget
         )
         progress.message(baseline.summary)
-        return conclude(baseline, started=started, options=options, notes=runs.notes, only_checked=True)
+        return conclude(
+            baseline, started=started, options=options, notes=runs.notes, only_checked=True
+        )
 
 
 def search(bench: Bench, campaign: Campaign, progress: Progress) -> list[Trial]:
@@ -147,12 +162,16 @@ def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | Non
     """The highest-scoring change that was not put to the proof yet and beats the baseline, or None."""
     tried = {f.fix.hash for f in fixes}
     judged = [t for t in campaign.trials if t.judgement is not None and not t.not_applied]
-    floor = max((t.judgement.score for t in judged if not t.fix.changes and t.judgement), default=-3.0)
+    floor = max(
+        (t.judgement.score for t in judged if not t.fix.changes and t.judgement), default=-3.0
+    )
     better = [
         t for t in judged
         if t.fix.changes and t.fix.hash not in tried and t.judgement and t.judgement.score > floor + 0.05
     ]  # fmt: skip
-    best = max(better, key=lambda t: (t.judgement.score if t.judgement else -3.0, t.fix.hash), default=None)
+    best = max(
+        better, key=lambda t: (t.judgement.score if t.judgement else -3.0, t.fix.hash), default=None
+    )
     return best.fix if best else None
 
 

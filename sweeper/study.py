@@ -36,7 +36,9 @@ def open_folder(folder: Path, program: Program, settings: Mapping[str, Any]) -> 
             f"--study must be a folder that can be written, got {folder}: {error.strerror}"
         ) from None
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"--study must be a folder that can be written, got {folder}: no permission")
+        raise UsageError(
+            f"--study must be a folder that can be written, got {folder}: no permission"
+        )
     path = folder / FILE
     if not path.exists():
         data = {
@@ -58,7 +60,9 @@ def open_folder(folder: Path, program: Program, settings: Mapping[str, Any]) -> 
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"--study must be a folder of sweeper, got a damaged {path}") from None
     if schema > SCHEMA:
-        raise UsageError(f"{path} must have schema <= {SCHEMA}, got {schema}: written by a newer sweeper")
+        raise UsageError(
+            f"{path} must have schema <= {SCHEMA}, got {schema}: written by a newer sweeper"
+        )
     if identity != program.identity:
         raise UsageError(
             f"--study must belong to this program, got {folder}: it was made for "

@@ -167,7 +167,9 @@ class Fix:
 
 def _short(value: FixValue) -> str:
     if isinstance(value, Mapping):
-        return "/".join(_short(v) if isinstance(v, str) else f"{k} {_short(v)}" for k, v in value.items())
+        return "/".join(
+            _short(v) if isinstance(v, str) else f"{k} {_short(v)}" for k, v in value.items()
+        )
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -416,11 +418,15 @@ class LayerSeries:
     sizes: tuple[int, ...]
     """Number of elements of each parameter tensor."""
     step: Floats  # [S]
-    grad_norm: Floats  # [S, L] Frobenius norm after unscaling, before clipping; NaN where no gradient
+    grad_norm: (
+        Floats  # [S, L] Frobenius norm after unscaling, before clipping; NaN where no gradient
+    )
     weight_norm: Floats  # [S, L] before the step
     update_norm: Floats  # [S, L] real change of the parameter over the step
     first_update_sum: Floats  # [S] signed sum of the first layer's change (the sources' own signal)
-    adam_below_eps: Floats  # [S, L] share of entries with sqrt(vhat) < 10 eps; NaN when not Adam-like
+    adam_below_eps: (
+        Floats  # [S, L] share of entries with sqrt(vhat) < 10 eps; NaN when not Adam-like
+    )
 
     @property
     def update_ratio(self) -> Floats:
@@ -442,7 +448,9 @@ class ActivationSeries:
     cosine: Floats  # [A, M] mean pairwise cosine of the rows
     erank: Floats  # [A, M] effective rank, centred
     dead_share: Floats  # [A, M] share of units dead on every row; NaN where it does not apply
-    saturated_share: Floats  # [A, M] share of units saturated on > 95 % of rows; NaN where it does not apply
+    saturated_share: (
+        Floats  # [A, M] share of units saturated on > 95 % of rows; NaN where it does not apply
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,7 +462,9 @@ class EvalSeries:
     loss: Floats  # [E] NaN where the program computed none
     accuracy: Floats  # [E] NaN where none was seen
     skill: Floats  # [E] accuracy skill over the evaluated prior, or R squared; NaN where unknown
-    fresh_share: Floats  # [E] share of the evaluated rows that were never trained on; NaN where unknown
+    fresh_share: (
+        Floats  # [E] share of the evaluated rows that were never trained on; NaN where unknown
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

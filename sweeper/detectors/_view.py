@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.detectors._stats import nanmedian
-from sweeper.types import RunRecord
+from sweeper.types import LayerSeries, RunRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,8 @@ def broken(record: RunRecord) -> Bools:
 def broken_weights(record: RunRecord) -> tuple[int, tuple[str, ...]] | None:
     """First sampled step of the last stretch with NaN weights, and the layers that have them.
 
-    None when the last sampled weights are known. An infinite norm is only its own overflow: huge weights come back.
+    None when the last sampled weights are known. An infinite norm is only its own overflow: huge
+    weights come back.
     """
     layers = record.layers
     if layers is None or not layers.weight_norm.size:
@@ -117,6 +118,12 @@ def owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
+def update_ratio(layers: LayerSeries) -> Floats:
+    """Update-to-weight ratio [S, L]; NaN or infinite where a run broke."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return layers.update_ratio
+
+
 def typical_ratio(record: RunRecord) -> Floats:
     """Median update-to-weight ratio of each layer over the run after its first samples, [L]."""
     layers = record.layers
@@ -124,7 +131,7 @@ def typical_ratio(record: RunRecord) -> Floats:
         return np.zeros(0)
     # Zero-initialised layers have no meaningful ratio at first (||W|| is 0).
     rows = slice(min(10, len(layers.step) // 3), None)
-    return nanmedian(layers.update_ratio[rows], axis=0)
+    return nanmedian(update_ratio(layers)[rows], axis=0)
 
 
 def _known_somewhere(values: Floats) -> bool:

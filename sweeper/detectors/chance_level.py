@@ -45,7 +45,7 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
         return Insufficient(
             "no accuracy, R squared or loss that could be compared with the constant answer"
         )
-    if learned(record) is True:
+    if learned(record) is not False:
         return None
     measured = skills_of(record)
     enough = needed(record.facts) if primary.where != "eval" else 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._units import worst_layer
@@ -17,6 +18,9 @@ class DeadUnitsThresholds(Thresholds):
     warn: float = limit(0.3, 0.01, 1.0)
     """The same, worth a word (0.2 by design; sparse inputs and narrow layers reach it in
     health)."""
+    flattened: float = limit(0.98, 0.5, 1.0)
+    """Dead share from which the flattened map of a convolution counts at all: its units are places,
+    and places at the border of an image see nothing in health."""
     rows: float = limit(128, 8, 1e6)
     """Rows needed in a sample; definitions ask for 1,024 samples or 8 batches."""
 
@@ -24,10 +28,24 @@ class DeadUnitsThresholds(Thresholds):
 def detect(record: RunRecord, limits: DeadUnitsThresholds) -> Detected:
     if record.activations is None or not len(record.activations.step):
         return Insufficient("no hidden outputs were sampled")
-    shares = record.activations.dead_share
+    shares = record.activations.dead_share.copy()
+    places = _flattened(record)
+    shares[:, places] *= shares[:, places] >= limits.flattened
     return worst_layer(
         record, Symptom.DEAD_UNITS, shares, "dead", limits.share, limits.warn, limits.rows
     )
+
+
+def _flattened(record: RunRecord) -> list[int]:
+    """Columns whose reader is a dense layer right behind a convolution."""
+    layers = record.facts.layers
+    readers = {
+        after.name
+        for before, after in pairwise(layers)
+        if "Conv" in before.kind and "Linear" in after.kind
+    }
+    names = record.activations.names if record.activations else ()
+    return [i for i, name in enumerate(names) if name in readers]
 
 
 DETECTOR = Detector(

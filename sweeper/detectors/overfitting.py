@@ -10,15 +10,15 @@ import numpy as np
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import mean
 from sweeper.detectors._view import n_steps
-from sweeper.detectors.skill import LATE, memorised, prior_entropy, skill_of
+from sweeper.detectors.skill import LATE, UNEQUAL, memorised, prior_entropy, skill_of
 from sweeper.types import Finding, RunRecord, Symptom
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverfittingThresholds(Thresholds):
-    gap: float = limit(0.35, 0.05, 1.0)
+    gap: float = limit(0.4, 0.05, 1.0)
     """Training skill minus held-out skill that is critical (design)."""
-    ratio: float = limit(0.6, 0.05, 1.0)
+    ratio: float = limit(0.5, 0.05, 1.0)
     """... when the held-out skill is also under this share of the training skill (design)."""
     warn: float = limit(0.15, 0.02, 1.0)
     """Gap worth a word (design)."""
@@ -37,7 +37,8 @@ def detect(record: RunRecord, limits: OverfittingThresholds) -> Detected:
             return Insufficient("no held-out measurement late in the run")
         return _from_loss(record, rise, limits)
     gap = train - held_out.value
-    severe = gap >= limits.gap and held_out.value < limits.ratio * train
+    equal = not held_out.prior >= UNEQUAL  # a rare class makes accuracy jump
+    severe = equal and gap >= limits.gap and held_out.value < limits.ratio * train
     if gap < limits.warn:
         return _from_loss(record, rise, limits)
     return Finding(
@@ -103,7 +104,7 @@ def _rise(record: RunRecord) -> float:
 
 DETECTOR = Detector(
     symptom=Symptom.OVERFITTING,
-    definition="training skill exceeds held-out skill by 0.35 and the latter is under 60 % of the"
+    definition="training skill exceeds held-out skill by 0.4 and the latter is under half of the"
     " former; smaller"
     " gaps and a rising held-out loss are told without being called ill",
     source="design",

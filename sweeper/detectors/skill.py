@@ -46,7 +46,9 @@ LEARNED = 0.10
 """Skill from which a run counts as learning; twice the 0.05 under which it counts as chance
 (design)."""
 LEARNED_LANGUAGE = 0.04
-"""The same for language models: twice the 2 % band around the unigram entropy."""
+"""The same for language models over words: twice the 2 % band around the unigram entropy."""
+CHARACTERS = 300
+"""Largest vocabulary of characters or bytes, whose next one is easier to guess."""
 MANY_CLASSES = 20
 LEARNED_MANY = 0.05
 """The same for the accuracy among so many classes, where every per cent is several times chance."""
@@ -54,6 +56,8 @@ UNEQUAL = 0.8
 """Share of the largest class from which accuracy alone cannot show that nothing was learned."""
 CLEARLY = 0.30
 """Skill that needs no second look at the loss."""
+BELOW_GUESSING = 0.95
+"""Share of the cost of guessing that the loss must be under beside a small accuracy skill."""
 LATE = 2 / 3
 """Skill is measured over the part of the run behind this share."""
 
@@ -154,7 +158,11 @@ def learned(record: RunRecord) -> bool | None:
     or that knows only the accuracy of very unequal classes, can say yes but not no.
     """
     verdict: bool | None = None
+    if adversarial(record.facts):
+        return None
     for measured in _sources(record):
+        if _weighted(measured):
+            continue
         if any(_is_learned(skill, measured, record) for skill in measured):
             return True
         if any(_decides(skill, record) for skill in measured):
@@ -174,6 +182,8 @@ def ill(record: RunRecord) -> bool:
     known = np.isfinite(loss)
     if known.any() and not known[-max(1, len(loss) // 20) :].any():
         return True
+    if adversarial(record.facts):
+        return False
     verdict = learned(record)
     if verdict is not None:
         return not verdict
@@ -203,18 +213,31 @@ def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> b
         return not any(_names_one_class(other) for other in beside)
     if skill.name != "accuracy" or not in_nats(record):
         return True
-    guess = math.log(max(n_classes(record.facts), 2))
+    # Weighted losses of unequal classes are measured against equal ones.
+    equal = math.log(max(n_classes(record.facts), 2))
+    guess = equal if skill.prior >= 0.6 else prior_entropy(record.facts)
     level = mean(_late(record.series("task_loss")))
-    return not level > 1.05 * guess
+    return not level > BELOW_GUESSING * guess
 
 
 def least_skill(facts: Facts, name: str) -> float:
     """Skill from which a run of this task counts as learning."""
     if facts.task == "language_model":
-        return LEARNED_LANGUAGE
+        return LEARNED_LANGUAGE if n_classes(facts) > CHARACTERS else LEARNED
     if name == "accuracy" and n_classes(facts) >= MANY_CLASSES:
         return LEARNED_MANY
     return LEARNED
+
+
+def adversarial(facts: Facts) -> bool:
+    """Models trained against each other: their losses say nothing about how well they do."""
+    return len(facts.optimizers) > 1 and facts.n_roots > 1 and facts.backwards_per_step > 1
+
+
+def _weighted(measured: tuple[Skill, ...]) -> bool:
+    """Accuracy under the rate of a very common class: the loss asks for the rare one, and accuracy
+    and loss no longer compare with the prior."""
+    return any(s.prior >= UNEQUAL and s.value < -0.02 for s in measured)
 
 
 def _names_one_class(skill: Skill) -> bool:
@@ -403,7 +426,7 @@ def _by_jumps(values: Floats, length: int) -> bool:
     table = values[length : passes * length].reshape(passes - 1, length)
     if not np.isfinite(table).all():
         return False
-    gain = mean(table[-1]) - mean(values[length // 2 : length])
+    gain = mean(table[-1]) - mean(values[length - max(5, length // 8) : length])
     position = (np.arange(length) + 0.5) / length - 0.5
     power = float(np.dot(position, position))
     slopes = table @ position / power

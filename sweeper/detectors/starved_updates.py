@@ -8,7 +8,7 @@ import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import nanmedian
-from sweeper.detectors._view import n_steps
+from sweeper.detectors._view import n_steps, update_ratio
 from sweeper.detectors.skill import ill
 from sweeper.types import Finding, RunRecord, Symptom
 
@@ -30,7 +30,7 @@ def detect(record: RunRecord, limits: StarvedUpdatesThresholds) -> Detected:
     layers = record.layers
     if layers is None or len(layers.step) < 2 or not np.isfinite(layers.update_norm).any():
         return Insufficient("no parameter updates were measured")
-    ratio = layers.update_ratio
+    ratio = update_ratio(layers)
     # The schedule is dense at the start; rows are weighed by the steps they stand for.
     width = np.diff(np.append(layers.step, max(n_steps(record), layers.step[-1] + 1)))
     usable = np.isfinite(ratio).any(axis=1) & (layers.weight_norm > 0).any(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import persistent
-from sweeper.detectors._view import depth_slopes, nanmin_columns, span
+from sweeper.detectors._view import depth_slopes, nanmin_columns, span, update_ratio
 from sweeper.detectors.skill import ill
 from sweeper.types import Finding, RunRecord, Symptom
 
@@ -35,7 +35,7 @@ def detect(record: RunRecord, limits: VanishingGradientThresholds) -> Detected:
         return None
     inside = slice(held[0], held[1] + 1)
     value = float(np.nanmedian(decades[inside]))
-    weakest = nanmin_columns(layers.update_ratio[inside])
+    weakest = nanmin_columns(update_ratio(layers)[inside])
     starved = weakest is not None and weakest[1] < limits.slow
     critical = value >= limits.decades and starved and ill(record)
     slowest = layers.names[weakest[0]] if weakest else ""

@@ -9,14 +9,19 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from sweeper.detectors import detect_all
+from sweeper.detectors.skill import LATE, adversarial
 from sweeper.diagnosis._base import CauseRule, Evidence
-from sweeper.types import Diagnosis, Hypothesis, RunRecord
+from sweeper.types import Diagnosis, Finding, Hypothesis, RunRecord, Symptom
 
 if TYPE_CHECKING:
     from sweeper.telemetry.record import Captured
 
 LEAST_BELIEF = 0.08
 """Hypotheses under this are not told."""
+HALF_WAY = 0.5
+"""Skill from which nobody asks what simple models can do."""
+OUTDONE = 0.25
+"""Skill by which simple models must be ahead, which is then also twice the run's (design)."""
 CERTAIN = 0.9
 """Belief from which the costly probes are not asked any more."""
 ROOT = 0.5
@@ -38,14 +43,45 @@ def diagnose(record: RunRecord, captured: Captured | None = None) -> Diagnosis:
     """Findings of a run and the causes that explain them, most believed first; no causes for a
     healthy run."""
     findings, insufficient = detect_all(record)
-    if not any(f.critical for f in findings):
-        return Diagnosis(findings=findings, hypotheses=(), insufficient=insufficient)
     evidence = Evidence(record, findings, captured)
+    if not any(f.critical for f in findings):
+        outdone = outdone_by_simple_models(evidence)
+        if outdone is None:
+            return Diagnosis(findings=findings, hypotheses=(), insufficient=insufficient)
+        findings = (outdone, *findings)
+        evidence = Evidence(record, findings, captured)
     rules = all_causes().values()
     found = [h for rule in rules if not rule.probe and (h := rule.ask(evidence))]
     if max((h.belief for h in found), default=0.0) < CERTAIN:
         found += [h for rule in rules if rule.probe and (h := rule.ask(evidence))]
     return Diagnosis(findings=findings, hypotheses=order(found), insufficient=insufficient)
+
+
+def outdone_by_simple_models(e: Evidence) -> Finding | None:
+    """A run with some skill is still failing when a linear model or small trees do far better on a
+    part of its data.
+
+    Asked only without a critical finding, for a skill under HALF_WAY; needs captured batches.
+    """
+    run = e.skill
+    if e.captured is None or not run.known or run.name == "loss" or run.value >= HALF_WAY:
+        return None
+    if adversarial(e.facts) or run.prior >= 0.6:  # of unequal classes accuracy says too little
+        return None
+    probe = e.probe
+    if probe is None or probe.p_value > 0.02 or probe.score - run.value < OUTDONE:
+        return None
+    if run.value >= 0.5 * probe.score:
+        return None
+    return Finding(
+        symptom=Symptom.CHANCE_LEVEL,
+        severity=0.6,
+        reason=f"skill {run.value:.2f} on {run.where or 'training'} samples is nearer to chance"
+        " than to the"
+        f" {probe.score:.2f} that simple models reach on {probe.n} captured samples",
+        steps=(int(LATE * e.n_steps), e.n_steps - 1),
+        evidence={"value": run.value, "threshold": 0.5 * probe.score, "simple_models": probe.score},
+    )
 
 
 def order(found: list[Hypothesis]) -> tuple[Hypothesis, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeper.detectors._stats import median, nanmedian, trend
-from sweeper.detectors._view import n_steps, owner, sound_steps, typical_ratio
+from sweeper.detectors._view import n_steps, owner, sound_steps, typical_ratio, update_ratio
 from sweeper.detectors.skill import Skill, learned, memorised, skill_of
 from sweeper.diagnosis._probe import Probe, simple_models
 from sweeper.types import Cause, Facts, Finding, Hypothesis, OptimizerFact, RunRecord, Symptom
@@ -148,7 +148,7 @@ class Evidence:
             return math.nan
         rows = layers.step < 30
         inside = nanmedian(
-            np.where(layers.weight_norm > 0, layers.update_ratio, np.nan)[rows], axis=1
+            np.where(layers.weight_norm > 0, update_ratio(layers), np.nan)[rows], axis=1
         )
         known = inside[np.isfinite(inside)]
         return float(known.max()) if known.size else math.nan
@@ -240,12 +240,14 @@ class Evidence:
 
     @cached_property
     def probe(self) -> Probe | None:
-        """Simple models on the captured samples; only asked about runs at chance or that
-        memorise."""
+        """Simple models on the captured samples (seconds); None when nothing was captured."""
+        return simple_models(self.captured, self.facts) if self.captured is not None else None
+
+    @cached_property
+    def labels_suspect(self) -> bool:
+        """At chance or memorising, so that the labels themselves may be at fault."""
         suspect = self.stuck or self.memorised or self.has(Symptom.OVERFITTING)
-        if self.captured is None or not suspect or self.learned:
-            return None
-        return simple_models(self.captured, self.facts)
+        return suspect and not self.learned
 
     @cached_property
     def shrunk_lr(self) -> bool:

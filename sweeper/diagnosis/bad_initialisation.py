@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from sweeper.detectors._stats import median
@@ -32,11 +30,11 @@ def explain(e: Evidence) -> Hypothesis | None:
             Symptom.DIVERGENCE,
         )
         if large >= 0.5:
-            return _say(0.92 if signs else 0.7, e, middle, "times too large")
+            return _say(0.92 if signs else 0.7, middle)
         # Normalisation and transformers start small on purpose.
         if small >= 0.5 and not e.facts.norms and not e.attention:
             faint = e.has(Symptom.VANISHING_GRADIENT, Symptom.DEAD_UNITS, Symptom.STARVED_UPDATES)
-            return _say(0.8 if faint or e.stuck else 0.5, e, middle, "of the usual size")
+            return _say(0.8 if faint or e.stuck else 0.5, middle)
     if _copies(e):
         return hypothesis(
             Cause.BAD_INITIALISATION,
@@ -60,13 +58,11 @@ def _copies(e: Evidence) -> bool:
     return bool(rank.size and (rank < 1.05).all()) and not e.constant_inputs
 
 
-def _say(belief: float, e: Evidence, middle: float, how: str) -> Hypothesis:
+def _say(belief: float, middle: float) -> Hypothesis:
     return hypothesis(
         Cause.BAD_INITIALISATION,
         belief,
-        f"first weights have {middle:.2g} {how} (root mean square against 1 / sqrt(inputs))"
-        if math.isfinite(middle)
-        else "first weights have an odd size",
+        f"first weights are {middle:.2g} times 1 / sqrt(inputs) in size (usual is 0.6 to 1.4)",
         scale=middle,
     )
 

@@ -38,7 +38,11 @@ def explain(e: Evidence) -> Hypothesis | None:
             share_without_gradient=share,
         )
     moved = e.finding(Symptom.STARVED_UPDATES)
-    still = moved is not None and moved.evidence.get("frozen_share", 0.0) > 0.99
+    still = (
+        moved is not None
+        and moved.evidence.get("frozen_share", 0.0) > 0.99
+        and moved.evidence.get("share_of_run", 0.0) > 0.99
+    )
     if still and e.lr.size and float(e.lr.max()) > 0 and e.gradient_seen and not e.shrunk_lr:
         return hypothesis(
             Cause.CODE_FAULT, 0.35, "gradients are there and no weight ever moves", still=True

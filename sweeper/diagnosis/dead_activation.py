@@ -17,6 +17,9 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief = 0.75 if share > 0.9 else 0.5
     else:
         belief = 0.5 if share > 0.9 else 0.35
+    collapsed = e.finding(Symptom.COLLAPSED_REPRESENTATION)
+    if collapsed is not None and share < 0.9 and float(collapsed.evidence["at_start"]) > 0.95:
+        belief *= 0.4  # where all inputs look alike, half of the units are off by their bias alone
     return hypothesis(
         Cause.DEAD_ACTIVATION,
         belief,

@@ -10,7 +10,7 @@ WRONG = 0.3
 
 
 def explain(e: Evidence) -> Hypothesis | None:
-    probe = e.probe
+    probe = e.probe if e.labels_suspect else None
     if probe is None or e.facts.task == "regression":
         return None
     recalled = e.memorised or e.critical(Symptom.OVERFITTING)

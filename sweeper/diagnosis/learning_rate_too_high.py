@@ -22,6 +22,8 @@ def explain(e: Evidence) -> Hypothesis | None:
     if e.adaptive:
         # A step of an adaptive optimizer is about as long as its rate.
         usual = 1.0 if e.optimizer.name == "Adadelta" else (3e-4 if e.attention else 1e-3)
+        if e.attention and e.facts.pretrained:
+            usual = 5e-5
         above = math.log10(max(lr, 1e-30) / usual)
         belief = max(belief, 0.85 if above >= 1.4 else (0.6 if above >= 0.9 else 0.0))
     elif lr / (1 - min(e.optimizer.momentum, 0.99)) >= 1.0:
@@ -39,9 +41,9 @@ def explain(e: Evidence) -> Hypothesis | None:
     return hypothesis(
         Cause.LEARNING_RATE_TOO_HIGH,
         min(belief, 0.93),
-        f"the rate {lr:.3g} with {e.optimizer.name} moved weights by up to {early:.2g} of their"
-        " size in one of the"
-        f" first steps (healthy about 1e-3, harmful from {HOT:g})",
+        f"the rate is {lr:.3g} with {e.optimizer.name}"
+        + (f" and an early step moved weights by {early:.2g} of their size" if early > 0 else "")
+        + f" (about 1e-3 is healthy, {HOT:g} harmful)",
         peak_lr=lr,
         early_ratio=early,
     )

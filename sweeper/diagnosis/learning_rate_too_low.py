@@ -24,7 +24,8 @@ def explain(e: Evidence) -> Hypothesis | None:
         return None
     usual = USUAL.get(e.optimizer.name, 1e-3)
     momentum = 1 / (1 - min(e.optimizer.momentum, 0.99)) if e.optimizer.name == "SGD" else 1.0
-    below = math.log10(usual / max(e.peak_lr * momentum, 1e-30)) if e.peak_lr > 0 else 0.0
+    lr = float(e.lr.max()) if e.lr.size else e.peak_lr  # a schedule may never reach its promise
+    below = math.log10(usual / max(lr * momentum, 1e-30)) if lr > 0 else 0.0
     starved = e.finding(Symptom.STARVED_UPDATES)
     faded = e.has(Symptom.VANISHING_GRADIENT)
     belief = 0.0
@@ -45,11 +46,11 @@ def explain(e: Evidence) -> Hypothesis | None:
     return hypothesis(
         Cause.LEARNING_RATE_TOO_LOW,
         belief,
-        f"weights move by {e.ratio:.1e} of their size a step at rate {e.peak_lr:.3g} with"
+        f"weights move by {e.ratio:.1e} of their size a step at rate {lr:.3g} with"
         f" {e.optimizer.name}"
         f" (about 1e-3 is healthy, {usual:g} a usual rate)",
         ratio=e.ratio,
-        peak_lr=e.peak_lr,
+        peak_lr=lr,
         decades_below_usual=below,
     )
 

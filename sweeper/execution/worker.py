@@ -187,7 +187,11 @@ def execute(program: Program) -> None:
 
 def _out_of_memory(error: BaseException) -> bool:
     text = f"{type(error).__name__}: {error}"
-    return isinstance(error, MemoryError) or "OutOfMemory" in text or "DefaultCPUAllocator: can't allocate" in text
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in text
+        or "DefaultCPUAllocator: can't allocate" in text
+    )
 
 
 def _device(session: Session) -> str:

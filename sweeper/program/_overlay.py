@@ -152,8 +152,11 @@ class _Cover:
     def _overlay_in(self, root: str, path: str) -> None:
         """An overlay on `path` whose upper layer lies in `root`."""
         lower = f"/proc/self/fd/{self.fds[path]}"
-        upper = f"{root}/files{path}"
-        work = f"{root}/work/{path[1:].replace('/', '+')}"
+        # No upper layer may lie inside another: that of a mount inside a covered folder is apart.
+        name = path[1:].replace("/", "+")
+        inside = any(under(path, (other,)) for other in self.mounted)
+        upper = f"{root}/mounts/{name}" if inside else f"{root}/files{path}"
+        work = f"{root}/work/{name}"
         os.makedirs(upper, exist_ok=True)
         os.makedirs(work, exist_ok=True)
         status = os.stat(lower)
@@ -162,7 +165,7 @@ class _Cover:
         os.chmod(upper, stat.S_IMODE(status.st_mode))
         for folder in self.likely:
             if under(folder, (path,)):
-                self._open_way(root, path, folder)
+                self._open_way(upper, path, folder)
         fds = [os.open(upper, os.O_PATH), os.open(work, os.O_PATH)]
         layers = (
             f"lowerdir={lower},upperdir=/proc/self/fd/{fds[0]},workdir=/proc/self/fd/{fds[1]},"
@@ -181,15 +184,14 @@ class _Cover:
                 os.close(fd)
         self.mounted.append(path)
 
-    def _open_way(self, root: str, top: str, folder: str) -> None:
+    def _open_way(self, upper: str, top: str, folder: str) -> None:
         """Make the folders from `top` down to `folder` in the upper layer, with the real modes."""
-        way = top
+        real = f"/proc/self/fd/{self.fds[top]}"
         for name in folder[len(top) :].strip("/").split("/"):
-            way = os.path.join(way, name)
-            if not os.path.isdir(f"{root}/files{way}"):
-                real = f"/proc/self/fd/{self.fds[top]}{way[len(top) :]}"
-                os.mkdir(f"{root}/files{way}")
-                os.chmod(f"{root}/files{way}", stat.S_IMODE(os.stat(real).st_mode))
+            real, upper = os.path.join(real, name), os.path.join(upper, name)
+            if not os.path.isdir(upper):
+                os.mkdir(upper)
+                os.chmod(upper, stat.S_IMODE(os.stat(real).st_mode))
 
     def _bind(self, path: str) -> None:
         mount(f"/proc/self/fd/{self.fds[path]}", path, None, MS_BIND | MS_REC)

@@ -45,6 +45,7 @@ class Redirect:
 
     def __init__(self, scratch: str, free: Sequence[str], cwd: str) -> None:
         self.scratch, self.free = scratch, list(free)
+        self.site = ""  # a folder for PYTHONPATH, by which spawned Python programs get here
         self.view = Shadow(scratch, free)
         self.cwd = self.view.original(cwd)
         self._undo: list[Callable[[], object]] = []

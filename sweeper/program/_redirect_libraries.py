@@ -45,9 +45,12 @@ _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("_C.PyTorchFileWriter", 0, "", "replace"),
         ("UntypedStorage.from_file", 0, "filename", "mapping"),
         ("jit.load", 0, "f", "read"),
+        ("jit.ScriptModule.save", 1, "f", "replace"),
         ("jit.RecursiveScriptModule.save", 1, "f", "replace"),
     ),
 }
+_LONG_PATH = 60
+"""Characters. A Unix socket's path may have 107; multiprocessing adds some 40 to the folder's."""
 _SITE = """\
 import importlib.util, os, sys
 from importlib.machinery import PathFinder
@@ -80,9 +83,19 @@ def install(redirect: Redirect) -> None:
     raw_makedirs(site)
     with raw_open(os.path.join(site, "sitecustomize.py"), "w", encoding="utf-8") as file:
         file.write(_SITE.format(package=str(Path(__file__).parents[2])))
+    redirect.site = plain_name(site)
     for key, value in _environment(redirect, os.environ).items():
         redirect.at_uninstall(functools.partial(_restore_variable, key, os.environ.get(key)))
         os.environ[key] = value
+
+
+def plain_name(folder: str) -> str:
+    """A short name for `folder` without separators in it, valid in all processes of the run as long
+    as this one lives; elsewhere than on Linux, or if it is such a name already, `folder` itself."""
+    plain = len(folder) <= _LONG_PATH and os.pathsep not in folder
+    if plain or sys.platform != "linux":
+        return folder
+    return f"/proc/{os.getpid()}/fd/{raw.open(folder, os.O_PATH)}"
 
 
 def install_from_environment() -> None:
@@ -92,7 +105,7 @@ def install_from_environment() -> None:
 
 
 def _environment(redirect: Redirect, given: Mapping[str, str]) -> dict[str, str]:
-    site = os.path.join(redirect.scratch, "site")
+    site = redirect.site
     entries = [entry for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return {
         VARIABLE: json.dumps({"scratch": redirect.scratch, "free": redirect.free}),
@@ -173,19 +186,21 @@ def _database(redirect: Redirect, database: Any, uri: bool) -> Any:
 
 
 def _popen(redirect: Redirect, original: Callable[..., None]) -> Callable[..., None]:
-    def real(value: Any) -> Any:
+    def real(value: Any, folder: str) -> Any:
         if not isinstance(value, (str, bytes, os.PathLike)) or not os.fsdecode(value):
             return value
-        canonical = redirect.canonical(value)
+        canonical = redirect.canonical(os.path.join(folder, os.fsdecode(value)))
         place = redirect.view.reading(canonical)
         return place if place != canonical and redirect.view.mode(canonical) else value
 
     @functools.wraps(original)
     def init(self: Any, args: Any, *rest: Any, **options: Any) -> None:
-        if not isinstance(args, (str, bytes, os.PathLike)) and not options.get("shell"):
-            args = [real(value) for value in args]
+        folder = redirect.cwd
         if options.get("cwd") is not None:
-            options["cwd"] = redirect.view.working(redirect.canonical(options["cwd"]))
+            folder = redirect.canonical(options["cwd"])
+            options["cwd"] = redirect.view.working(folder)
+        if not isinstance(args, (str, bytes, os.PathLike)) and not options.get("shell"):
+            args = [real(value, folder) for value in args]
         if options.get("env") is not None:
             options["env"] = {**options["env"], **_environment(redirect, options["env"])}
         original(self, args, *rest, **options)

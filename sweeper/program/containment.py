@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeper.program import _overlay, _redirect_libraries
+from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
 from sweeper.program._namespace import Unavailable
 from sweeper.program._redirect import Redirect
+from sweeper.program._redirect_libraries import install, plain_name
 
-_OURS = ("files", "work", "gone", "memory", "site", "tmp")
+_OURS = ("files", "mounts", "work", "gone", "memory", "site", "tmp")
 """All that containment makes in a scratch folder."""
-_LONG_PATH = 60
-"""Characters. A Unix socket's path may have 107; multiprocessing adds some 40 to the folder's."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def contain(
             reason = str(error)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
-    _redirect_libraries.install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))
+    install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))
     unguarded = forbid_writes(kept)
     behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
     description = f"Python's file calls are redirected; what writes past them {behind}"
@@ -92,13 +90,8 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
 
 
 def _own_temporary_folder(scratch: Path) -> None:
-    """Temporary files go to a real folder of the run, as sockets are bound there by C code."""
+    """Temporary files go to a real folder of the run, because C code binds sockets there."""
     folder = scratch / "tmp"
     folder.mkdir()
-    path = str(folder)
-    if len(path) > _LONG_PATH and sys.platform == "linux":
-        # A short name for the same folder, valid in all processes of the run as long as this one
-        # lives.
-        path = f"/proc/{os.getpid()}/fd/{os.open(folder, os.O_PATH)}"
-    os.environ["TMPDIR"] = path
+    os.environ["TMPDIR"] = plain_name(str(folder))
     tempfile.tempdir = None

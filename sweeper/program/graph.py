@@ -21,12 +21,42 @@ MAX_OPERATIONS = 20_000
 """A forward with more operations than this is traced up to here only (memory of the trace)."""
 
 WEIGHT_OPERATIONS = frozenset(
-    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d embedding "
-    "embedding_bag lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell "
-    "multi_head_attention_forward scaled_dot_product_attention matmul mm bmm addmm baddbmm mv addmv einsum "
-    "__matmul__ __rmatmul__".split()
+    [
+        "linear",
+        "bilinear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "embedding",
+        "embedding_bag",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+        "lstm_cell",
+        "gru_cell",
+        "rnn_tanh_cell",
+        "rnn_relu_cell",
+        "multi_head_attention_forward",
+        "scaled_dot_product_attention",
+        "matmul",
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "mv",
+        "addmv",
+        "einsum",
+        "__matmul__",
+        "__rmatmul__",
+    ]
 )
-NORM_OPERATIONS = frozenset("batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm".split())
+NORM_OPERATIONS = frozenset(
+    ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"]
+)
 ACTIVATIONS = {
     "relu": "relu", "relu_": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu",
     "leaky_relu_": "leaky_relu", "prelu": "prelu", "elu": "elu", "elu_": "elu", "selu": "selu",
@@ -35,8 +65,12 @@ ACTIVATIONS = {
     "hardsigmoid": "hardsigmoid", "tanh": "tanh", "tanh_": "tanh", "sigmoid": "sigmoid",
     "sigmoid_": "sigmoid", "logsigmoid": "logsigmoid",
 }  # fmt: skip
-OUTPUT_OPERATIONS = frozenset(("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid", "logsigmoid"))
-GATE_OPERATIONS = frozenset(("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "addcmul"))
+OUTPUT_OPERATIONS = frozenset(
+    ("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid", "logsigmoid")
+)
+GATE_OPERATIONS = frozenset(
+    ("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "addcmul")
+)
 ACTIVATION_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
     nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh, nn.Sigmoid, nn.LogSigmoid,

@@ -30,7 +30,9 @@ class Observer:
 
     def batch_loaded(self, index: int) -> None: ...
 
-    def entry_forward(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def entry_forward(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """The entry module of a model is called; inputs as the model sees them."""
 
     def entry_output(self, module: torch.nn.Module, output: Any) -> None: ...
@@ -43,7 +45,9 @@ class Observer:
     def backward(self, loss: torch.Tensor) -> None:
         """Before the backward pass of a scalar, GradScaler's factor undone."""
 
-    def program_clipped(self, kind: str, max_norm: float, norm_type: float, total_norm: Any) -> None:
+    def program_clipped(
+        self, kind: str, max_norm: float, norm_type: float, total_norm: Any
+    ) -> None:
         """The program clipped; ``total_norm`` is what clip_grad_norm_ returned, None if skipped or by value."""
 
     def gradients_ready(self, optimizer: torch.optim.Optimizer) -> None:

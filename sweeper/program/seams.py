@@ -116,7 +116,11 @@ _ABSENT = object()
 
 
 def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    own = owner.__dict__.get(name, _ABSENT) if isinstance(owner, type) else getattr(owner, name, _ABSENT)
+    own = (
+        owner.__dict__.get(name, _ABSENT)
+        if isinstance(owner, type)
+        else getattr(owner, name, _ABSENT)
+    )
     original = getattr(owner, name)
     replacement = make(original)
     _undo.append((owner, name, own))
@@ -337,7 +341,11 @@ def _patch_backward() -> None:
             before = session.step if session else 0
             result = original(self, optimizer, *args, **kwargs)
             main = session and (session.primary or (session.optimizers or [None])[0])
-            if session and getattr(optimizer, "optimizer", optimizer) is main and session.step == before:
+            if (
+                session
+                and getattr(optimizer, "optimizer", optimizer) is main
+                and session.step == before
+            ):
                 session.notify("step_skipped", optimizer)
             return result
 
@@ -365,7 +373,13 @@ def _patch_clips() -> None:
             skip = session.seam_program_clip("norm", tensors, float(max_norm), float(norm_type))
             limit = float("inf") if skip else max_norm
             total = original(tensors, limit, norm_type, *args, **kwargs)
-            session.notify("program_clipped", "norm", float(max_norm), float(norm_type), None if skip else total)
+            session.notify(
+                "program_clipped",
+                "norm",
+                float(max_norm),
+                float(norm_type),
+                None if skip else total,
+            )
             return total
 
         return clip_grad_norm_

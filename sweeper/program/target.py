@@ -33,7 +33,12 @@ def parse_program(words: Sequence[str], cwd: Path | None = None) -> Program:
                 f"{function!r} (functions there: {known})"
             )
         return Program(
-            kind="function", name=f"{path.stem}.{function}", path=path, target=function, argv=argv, cwd=cwd
+            kind="function",
+            name=f"{path.stem}.{function}",
+            path=path,
+            target=function,
+            argv=argv,
+            cwd=cwd,
         )
     path = _source(Path(cwd, first), first)
     _parse(path)
@@ -60,7 +65,9 @@ def _module(words: Sequence[str], cwd: Path) -> Program:
         except (ImportError, ValueError):
             pass
     if path is None:
-        raise UsageError(f"PROGRAM -m must name a module that can be found from {cwd}, got {name!r}")
+        raise UsageError(
+            f"PROGRAM -m must name a module that can be found from {cwd}, got {name!r}"
+        )
     _parse(path)
     return Program(
         kind="module", name=name, path=path.resolve(), target=name, argv=tuple(words[2:]), cwd=cwd
@@ -83,4 +90,6 @@ def _parse(path: Path) -> ast.Module:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         place = f"{path}:{line}" if line else str(path)
-        raise UsageError(f"PROGRAM must be valid Python, got {error.__class__.__name__} in {place}: {error}") from None
+        raise UsageError(
+            f"PROGRAM must be valid Python, got {error.__class__.__name__} in {place}: {error}"
+        ) from None

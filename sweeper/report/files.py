@@ -34,8 +34,8 @@ def write_report(result: StudyResult, study: Path) -> Path:
         "ranking.csv": csv_text(ranking_frame(result)),
         "trials.csv": csv_text(trials_frame(result.trials, study)),
         "remedies.csv": csv_text(remedies_frame(result)),
-        "ranking.md": ranking_text(result),
-        "report.md": report_text(result),
+        "ranking.md": ranking_text(result, study),
+        "report.md": report_text(result, study),
         **{
             Path(fix_file_name(position)).name: fix_text(
                 fix, result.program, result.facts, __version__

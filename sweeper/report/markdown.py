@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
@@ -11,18 +13,22 @@ from sweeper.report.tables import fix_file_name, rank, remedies_frame
 from sweeper.types import Interval, VerifiedFix
 
 
-def ranking_text(result: StudyResult) -> str:
+def ranking_text(result: StudyResult, study: Path) -> str:
     """Verdict, ranked fixes, every remedy, how to apply: what ``sweeper report`` shows again."""
     parts = [f"# {result.program.name}: {result.verdict}", result.verdict_reason]
     ranked = rank(result.fixes)
     if ranked:
-        parts += ["## Fixes, best first", _fixes_table(ranked), _how_to_apply(ranked[0], result)]
+        parts += [
+            "## Fixes, best first",
+            _fixes_table(ranked),
+            _how_to_apply(ranked[0], result, study),
+        ]
     if result.remedies or result.not_applicable:
         parts += ["## Every remedy", _remedies_table(result)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def report_text(result: StudyResult) -> str:
+def report_text(result: StudyResult, study: Path) -> str:
     """The whole report: diagnosis first, then what `ranking_text` holds, then what it rests on."""
     diagnosis = result.diagnosis
     parts = [
@@ -45,7 +51,7 @@ def report_text(result: StudyResult) -> str:
             _table(("detector", "lacked"), sorted(diagnosis.insufficient.items())),
         ]
     parts += ["## What this rests on", _basis(result)]
-    return ranking_text(result) + "\n" + "\n\n".join(parts) + "\n"
+    return ranking_text(result, study) + "\n" + "\n\n".join(parts) + "\n"
 
 
 def interval(value: Interval) -> str:
@@ -97,21 +103,31 @@ def _remedies_table(result: StudyResult) -> str:
     )
 
 
-def _how_to_apply(best: VerifiedFix, result: StudyResult) -> str:
+def _how_to_apply(best: VerifiedFix, result: StudyResult, study: Path) -> str:
     if not best.verified:
         return ""
-    words = result.program
-    target = {
-        "script": words.path.name,
-        "module": f"-m {words.target}",
-        "function": f"{words.path.name}:{words.target}",
-    }[words.kind]
     code = "\n".join(advice_lines(best.fix, result.facts))
     return (
-        f"Apply the first one without an edit:\n\n"
-        f"    sweeper run --fix {fix_file_name(1)} {' '.join([target, *words.argv])}\n\n"
+        f"Apply the first one without an edit:\n\n    {run_command(result, study)}\n\n"
         f"or change the code:\n\n```python\n{code}\n```"
     )
+
+
+def run_command(result: StudyResult, study: Path) -> str:
+    """What to type, in the folder where the program was started, to run it under the first fix."""
+    program = result.program
+    file = _seen_from(program.cwd, program.path)
+    target = {
+        "script": [file],
+        "module": ["-m", program.target],
+        "function": [f"{file}:{program.target}"],
+    }[program.kind]
+    fix = _seen_from(program.cwd, study / fix_file_name(1))
+    return shlex.join(["sweeper", "run", "--fix", fix, *target, *program.argv])
+
+
+def _seen_from(place: Path, path: Path) -> str:
+    return str(path.relative_to(place) if path.is_relative_to(place) else path)
 
 
 def _basis(result: StudyResult) -> str:

@@ -8,13 +8,15 @@ from typing import Literal
 
 from sweeper.types import Diagnosis, Facts, Program, Trial, Verdict, VerifiedFix
 
+Alone = Literal["restored", "not restored", "not applied", "not tried"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemedyRow:
     """One remedy in the attribution table."""
 
     remedy: str
-    alone: Literal["restored", "not restored", "not applied", "not tried"]
+    alone: Alone
     """What its best value did when it was the only change."""
     necessary_in: tuple[int, ...] = ()
     """Ranks of the verified fixes that fail without it."""

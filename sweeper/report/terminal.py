@@ -16,9 +16,9 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sweeper.report.fix_file import advice_lines
-from sweeper.report.markdown import interval, number
+from sweeper.report.markdown import interval, number, run_command
 from sweeper.report.study_result import StudyResult
-from sweeper.report.tables import fix_file_name, rank
+from sweeper.report.tables import rank
 from sweeper.types import Trial, Verdict
 
 COLOURS: Final[Mapping[Verdict, str]] = {
@@ -162,9 +162,9 @@ def print_check(result: StudyResult, console: Console | None = None) -> None:
     """Findings and causes of one run."""
     console = console or _stdout()
     _headline(result, console)
-    findings = Table(
-        "symptom", "severity", "steps", "what was seen", title="What is wrong", title_justify="left"
-    )
+    title = "What is wrong" if result.diagnosis.failing else "Seen, not critical"
+    findings = Table("symptom", "severity", "steps", "what was seen", title=title)
+    findings.title_justify = "left"
     for finding in result.diagnosis.findings:
         findings.add_row(
             finding.symptom.value,
@@ -202,12 +202,9 @@ def print_result(result: StudyResult, folder: Path, console: Console | None = No
         console.print("\nThe first fix as code:", style="bold")
         for line in advice_lines(best.fix, result.facts):
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
-        file = folder / Path(fix_file_name(1)).name
         console.print("or without an edit:", style="bold")
-        console.print(
-            f"    sweeper run --fix {escape(str(file))} {escape(_program_words(result))}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        command = run_command(result, folder.parent)
+        console.print(f"    {escape(command)}", highlight=False, soft_wrap=True)
     console.print(f"\nReport: {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
@@ -245,16 +242,6 @@ def _fix_table(result: StudyResult) -> Table:
             style="green" if fix.verified else "dim",
         )
     return table
-
-
-def _program_words(result: StudyResult) -> str:
-    program = result.program
-    target = {
-        "script": str(program.path),
-        "module": f"-m {program.target}",
-        "function": f"{program.path}:{program.target}",
-    }[program.kind]
-    return " ".join([target, *program.argv])
 
 
 def _stdout() -> Console:

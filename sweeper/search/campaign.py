@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -18,6 +18,8 @@ from sweeper.search.study import JointStudy
 from sweeper.types import Fix, Trial
 
 Phase = Literal["screening", "joint"]
+CAUSE_BONUS = 0.05
+"""Of a score in [-1, 1], at full belief: about the spread of a metric over seeds."""
 
 
 class Campaign:
@@ -30,11 +32,13 @@ class Campaign:
         study: JointStudy,
         limits: Limits,
         *,
+        beliefs: Mapping[str, float] | None = None,
         started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``started`` is the clock's value when the command began, as the wall clock budget counts
-        from there."""
+        from there. ``beliefs`` is remedy -> how far it is believed to treat the cause."""
+        self._beliefs = dict(beliefs or {})
         self._screening = list(screening)
         self._earlier = list(study.earlier)
         self._study = study
@@ -44,6 +48,7 @@ class Campaign:
         self._seen: set[frozenset[str]] = set()
         self._running: dict[str, Phase] = {}
         self._asked = 0
+        self._joint = 0
         self._best: float | None = None
         self.trials: list[Trial] = []
         """Every told trial, in the order of their ends."""
@@ -59,7 +64,20 @@ class Campaign:
         """Trials restored by what is known now, best candidate first: fewest changes, then highest
         score."""
         found = [t for t in self.rejudged() if is_restored(t)]
-        return sorted(found, key=_candidate_key)
+        return sorted(found, key=self._candidate_key)
+
+    @property
+    def candidates(self) -> list[Trial]:
+        """`restored` without those that hold another restored fix and more."""
+        keep = {fix.hash for fix in smallest([t.fix for t in self.restored if t.fix.changes])}
+        return [t for t in self.restored if t.fix.hash in keep]
+
+    def _candidate_key(self, trial: Trial) -> tuple[int, float, str]:
+        """Fewest changes, then score. A remedy that treats the believed cause gets a small start:
+        a smaller rate that masks a bug must not win by a hair against the bug's own repair."""
+        score = trial.judgement.score if trial.judgement is not None else -3.0
+        belief = max((self._beliefs.get(n, 0.0) for n in trial.fix.changes), default=0.0)
+        return len(trial.fix.changes), -(score + CAUSE_BONUS * belief), trial.fix.hash
 
     def rejudged(self) -> list[Trial]:
         """Every told trial with its judgement held against the best skill of all."""
@@ -90,7 +108,7 @@ class Campaign:
             return None
         if "screening" in self._running.values():
             return None  # combinations are built from what screening found
-        fix_or_none = self._study.ask()
+        fix_or_none = self._study.ask(self._needless())
         if fix_or_none is None:
             self.stop_reason = self.stop_reason or "every fix of the search space was tried"
             return None
@@ -107,13 +125,22 @@ class Campaign:
         if math.isfinite(skill) and (self._best is None or skill > self._best):
             self._best = skill
 
+    def _needless(self) -> Callable[[Fix], bool]:
+        """Two asks of three leave out what adds to a fix that is sufficient already: they look for
+        another way. The third may add, so that a better run than the sufficient ones can show."""
+        self._joint += 1
+        if self._joint % 3 == 0:
+            return lambda fix: False
+        enough = smallest([t.fix for t in self.restored if t.fix.changes])
+        return lambda fix: any(fix.changes.items() > small.changes.items() for small in enough)
+
     def _hand_out(self, phase: Phase, fix: Fix) -> tuple[Phase, Fix]:
         self._running[fix.hash] = phase
         self._asked += 1
         return phase, fix
 
     def _over(self) -> str:
-        found = {t.fix.hash for t in self.restored if t.fix.changes}
+        found = smallest([t.fix for t in self.restored if t.fix.changes])
         return self._limits.search_over(self._asked, self._clock() - self._started, len(found))
 
     def _hard_stop(self) -> bool:
@@ -127,6 +154,11 @@ def is_restored(trial: Trial) -> bool:
     return trial.judgement is not None and trial.judgement.restored and not trial.not_applied
 
 
-def _candidate_key(trial: Trial) -> tuple[int, float, str]:
-    score = trial.judgement.score if trial.judgement is not None else -3.0
-    return len(trial.fix.changes), -score, trial.fix.hash
+def smallest(fixes: Sequence[Fix]) -> list[Fix]:
+    """The fixes that hold no other of them: a restored part makes the rest of a fix needless."""
+
+    def holds(big: Fix, small: Fix) -> bool:
+        return big.changes.items() > small.changes.items()
+
+    unique = {fix.hash: fix for fix in fixes}.values()
+    return [fix for fix in unique if not any(holds(fix, other) for other in unique)]

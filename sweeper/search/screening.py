@@ -14,12 +14,8 @@ MOST_VALUES = 3
 """Values of one remedy that are screened."""
 
 
-def remedy_order(diagnosis: Diagnosis, names: list[str]) -> list[str]:
-    """Remedies that treat the most believed hypotheses first, then the rest by name.
-
-    Each hypothesis' remedies keep their order; the first remedy of every curable hypothesis comes
-    before the second of any, because a cause may be wrong while its belief is high.
-    """
+def remedy_beliefs(diagnosis: Diagnosis) -> dict[str, float]:
+    """Remedy -> belief that it treats a cause: the hypothesis' own, less for its later remedies."""
     beliefs: dict[str, float] = {}
     for hypothesis in diagnosis.hypotheses:
         if not hypothesis.curable:
@@ -27,6 +23,16 @@ def remedy_order(diagnosis: Diagnosis, names: list[str]) -> list[str]:
         for rank, name in enumerate(hypothesis.remedies):
             weight = hypothesis.belief * 0.8**rank
             beliefs[name] = max(beliefs.get(name, 0.0), weight)
+    return beliefs
+
+
+def remedy_order(diagnosis: Diagnosis, names: list[str]) -> list[str]:
+    """Remedies that treat the most believed hypotheses first, then the rest by name.
+
+    Each hypothesis' remedies keep their order; the first remedy of every curable hypothesis comes
+    before the second of any, because a cause may be wrong while its belief is high.
+    """
+    beliefs = remedy_beliefs(diagnosis)
     believed = sorted((n for n in names if n in beliefs), key=lambda n: (-beliefs[n], n))
     return believed + sorted(n for n in names if n not in beliefs)
 

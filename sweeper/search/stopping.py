@@ -19,7 +19,7 @@ class Limits:
     """Share of the wall clock that searching may use; the rest is for the proof."""
     candidates: int = 3
     """Restored fixes from which the joint search has enough to verify."""
-    verified: int = 1
+    verified: int = 3
     """Verified fixes wanted."""
 
     def __post_init__(self) -> None:

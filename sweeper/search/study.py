@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,9 @@ class JointStudy:
         """True when the fix was told already or is under way."""
         return fix.hash in self._told or fix.hash in self._running
 
-    def ask(self) -> Fix | None:
-        """A fix that was neither told nor is under way; None when chance finds no other in this
-        space.
+    def ask(self, needless: Callable[[Fix], bool] = lambda fix: False) -> Fix | None:
+        """A fix that was neither told nor is under way nor ``needless``; None when chance finds no
+        other in this space.
 
         In order: what an interrupted driver had under way, combinations of the best screened fixes
         taking turns with the sampler, a random fix.
@@ -101,9 +101,9 @@ class JointStudy:
         if len(self._told) % 2 == 0 or len(self._told) < STARTUP:
             screened = [t for t in self.told if self._phases[t.fix.hash] == "screening"]
             for fix in stacked(screened, self.max_changes):
-                if not self.knows(fix):
+                if not self.knows(fix) and not needless(fix):
                     return self._start(fix)
-        return self._sampled() or self._by_chance()
+        return self._sampled(needless) or self._by_chance(needless)
 
     def tell(self, trial: Trial) -> None:
         """Record a finished trial. Told once: a fix that is known already changes nothing."""
@@ -137,10 +137,12 @@ class JointStudy:
         shares = {name: value / total for name, value in summed.items()}
         return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
-    def _sampled(self) -> Fix | None:
+    def _sampled(self, needless: Callable[[Fix], bool]) -> Fix | None:
         for _ in range(PROPOSALS):
             probe = self._memory.ask()
             fix = self.space.suggest(probe)
+            if fix is not None and needless(fix):
+                fix = None
             if fix is not None and 0 < len(fix.changes) <= self.max_changes and not self.knows(fix):
                 self._running[fix.hash] = probe
                 return fix
@@ -148,11 +150,11 @@ class JointStudy:
             if fix is not None and len(fix.changes) > self.max_changes:
                 kept = self._random.choice(sorted(fix.changes), self.max_changes, replace=False)
                 fix = Fix(changes={k: fix.changes[k] for k in sorted(map(str, kept))})
-                if not self.knows(fix):
+                if not self.knows(fix) and not needless(fix):
                     return self._start(fix)
         return None
 
-    def _by_chance(self) -> Fix | None:
+    def _by_chance(self, needless: Callable[[Fix], bool]) -> Fix | None:
         """A random fix of a random number of remedies; small spaces are exhausted this way."""
         names = list(self.space.dimensions)
         sampler = optuna.create_study(
@@ -163,7 +165,7 @@ class JointStudy:
             chosen = {str(n) for n in self._random.choice(names, size, replace=False)}
             sampler.enqueue_trial({name: name in chosen for name in names})
             fix = self.space.suggest(sampler.ask())
-            if fix is not None and not self.knows(fix):
+            if fix is not None and not self.knows(fix) and not needless(fix):
                 return self._start(fix)
         return None
 

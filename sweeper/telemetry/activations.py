@@ -87,7 +87,8 @@ class ActivationSampler:
             handle.remove()
         self._handles.clear()
         columns: dict[str, list[Any]] = {
-            k: [] for k in ("names", "functions", "pooled", "n", "cosine", "erank", "dead", "saturated")
+            k: []
+            for k in ("names", "functions", "pooled", "n", "cosine", "erank", "dead", "saturated")
         }
         for p in self._points:
             if not p.rows:

@@ -71,7 +71,9 @@ class Evaluation:
         self.fresh_rows += len(checks) - known
 
     def output(self, value: Any) -> None:
-        candidates = [t for t in tensors_in(dict(value) if isinstance(value, dict) else value) if t.dim() >= 1]
+        candidates = [
+            t for t in tensors_in(dict(value) if isinstance(value, dict) else value) if t.dim() >= 1
+        ]
         self._output = next((t.detach() for t in candidates if t.is_floating_point()), None)
 
     def compare(self, left: Any, right: Any) -> None:
@@ -122,7 +124,9 @@ class Evaluation:
             accuracy = self.loss_correct / self.n_loss_correct
             skill = _skill(accuracy, self.loss_labels)
         elif self.n_regression:
-            variance = self.target_squares / self.n_regression - (self.target_sum / self.n_regression) ** 2
+            variance = (
+                self.target_squares / self.n_regression - (self.target_sum / self.n_regression) ** 2
+            )
             if variance > 0:
                 skill = 1.0 - self.squared_error / self.n_regression / variance
         return {

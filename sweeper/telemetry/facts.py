@@ -133,7 +133,10 @@ class GraphFacts:
             )
             site = path if as_module else f"{path}|{function}|{node.site}"
             fate = self.graph.fate(node)
-            reason = {"gate": "its output gates another tensor", "output": "its output leaves the model"}.get(fate, "")
+            reason = {
+                "gate": "its output gates another tensor",
+                "output": "its output leaves the model",
+            }.get(fate, "")
             known = found.get(site)
             if known is not None and (known.reason or not reason):
                 continue
@@ -150,7 +153,8 @@ class GraphFacts:
                 site=path, kind="module", function=module.nonlinearity, swappable=True
             )
             for key, module in self.modules.items()
-            if isinstance(module, (nn.RNN, nn.RNNCell)) and (path := self.paths.get(key)) is not None
+            if isinstance(module, (nn.RNN, nn.RNNCell))
+            and (path := self.paths.get(key)) is not None
         }
 
     def watch_points(self, sites: tuple[ActivationSite, ...]) -> tuple[WatchPoint, ...]:
@@ -178,7 +182,11 @@ class GraphFacts:
                 if self.graph.is_weight(n) or n.operation in NORM_OPERATIONS:
                     break
             out[path] = WatchPoint(
-                layer=path, hook=hook, function=function, pooled=node.index in head, swappable=can_swap
+                layer=path,
+                hook=hook,
+                function=function,
+                pooled=node.index in head,
+                swappable=can_swap,
             )
         return tuple(out.values())
 
@@ -220,7 +228,10 @@ class Targets:
 
     def add(self, call: LossCall, rows: int | None) -> None:
         target = call.target.detach()
-        self.loss_function, self.reduction = call.function, str(call.options.get("reduction", "mean"))
+        self.loss_function, self.reduction = (
+            call.function,
+            str(call.options.get("reduction", "mean")),
+        )
         if call.function in ("cross_entropy", "nll_loss") and not target.is_floating_point():
             self.width = int(call.input.shape[1 if call.input.dim() > 1 else 0])
             labels = target.reshape(-1)
@@ -237,7 +248,11 @@ class Targets:
             if rows:
                 self.per_row = labels.numel() / rows
         else:
-            values = target.reshape(-1).double() if target.device.type != "mps" else target.reshape(-1).float()
+            values = (
+                target.reshape(-1).double()
+                if target.device.type != "mps"
+                else target.reshape(-1).float()
+            )
             self.width = int(call.input.shape[-1]) if call.input.dim() > 1 else 1
             self.n += values.numel()
             self.total = self.total + values.sum()
@@ -256,12 +271,18 @@ class Targets:
             shares = (self.counts / max(1, self.n)).tolist()
             out["n_classes"] = self.width
             if self.per_row >= MANY_TARGETS:
-                out |= {"task": "language_model", "class_prior": tuple(sorted(shares, reverse=True))}
+                out |= {
+                    "task": "language_model",
+                    "class_prior": tuple(sorted(shares, reverse=True)),
+                }
             else:
                 out |= {"task": "classification", "class_prior": tuple(shares)}
         elif self.n:
             mean = float(self.total) / self.n
-            out |= {"target_mean": mean, "target_variance": max(0.0, float(self.squares) / self.n - mean**2)}
+            out |= {
+                "target_mean": mean,
+                "target_variance": max(0.0, float(self.squares) / self.n - mean**2),
+            }
             if self.loss_function.startswith("binary"):
                 out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
             elif self.loss_function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
@@ -297,7 +318,10 @@ class Collector:
         """Before a step: the program's own rates, and which parameters have gradients."""
         key = id(optimizer)
         rates = [float(g["lr"]) for g in optimizer.param_groups]
-        promised = [max(float(g.get(k, 0.0)) for k in ("lr", "initial_lr", "max_lr")) for g in optimizer.param_groups]
+        promised = [
+            max(float(g.get(k, 0.0)) for k in ("lr", "initial_lr", "max_lr"))
+            for g in optimizer.param_groups
+        ]
         peaks = self.peak_lr.setdefault(key, [0.0] * len(rates))
         peaks.extend([0.0] * (len(rates) - len(peaks)))
         self.peak_lr[key] = [max(a, b) for a, b in zip(peaks, promised, strict=True)]
@@ -318,7 +342,10 @@ class Collector:
     def optimizers(self, session: Session) -> tuple[OptimizerFact, ...]:
         owned = {id(p) for p in optimizer_parameters(session.optimizers)}
         missing = sum(
-            p.numel() for r in session.roots for p in r.parameters() if p.requires_grad and id(p) not in owned
+            p.numel()
+            for r in session.roots
+            for p in r.parameters()
+            if p.requires_grad and id(p) not in owned
         )
         out = []
         for optimizer in session.optimizers:
@@ -327,7 +354,9 @@ class Collector:
             out.append(
                 OptimizerFact(
                     name=type(optimizer).__name__,
-                    peak_lr=tuple(self.peak_lr.get(key, [float(g["lr"]) for g in optimizer.param_groups])),
+                    peak_lr=tuple(
+                        self.peak_lr.get(key, [float(g["lr"]) for g in optimizer.param_groups])
+                    ),
                     first_lr=self.first_lr.get(key, math.nan),
                     last_lr=self.last_lr.get(key, math.nan),
                     weight_decay=float(group.get("weight_decay") or 0.0),
@@ -335,7 +364,9 @@ class Collector:
                     n_parameters=sum(p.numel() for p in parameters),
                     n_frozen=sum(p.numel() for p in parameters if not p.requires_grad),
                     n_without_grad=sum(
-                        p.numel() for p in parameters if p.requires_grad and id(p) not in self.ever_grad
+                        p.numel()
+                        for p in parameters
+                        if p.requires_grad and id(p) not in self.ever_grad
                     ),
                     n_missing=missing,
                 )
@@ -346,7 +377,9 @@ class Collector:
         from torch.utils.data import IterableDataset, RandomSampler
 
         trained = set(self.trained_loaders)
-        for index in sorted(trained, reverse=True):  # a re-wrapped loader (accelerate) inherits from its source
+        for index in sorted(
+            trained, reverse=True
+        ):  # a re-wrapped loader (accelerate) inherits from its source
             mine = session.loaders[index]
             trained |= {
                 i for i, other in enumerate(session.loaders[:index])
@@ -355,10 +388,14 @@ class Collector:
             }  # fmt: skip
         out = []
         for index, loader in enumerate(session.loaders):
-            reason = "" if loader.batch_size else "it was built with a batch_sampler or without batching"
+            reason = (
+                "" if loader.batch_size else "it was built with a batch_sampler or without batching"
+            )
             iterable = isinstance(loader.dataset, IterableDataset)
             try:
-                n_samples, n_batches = (None, None) if iterable else (len(loader.dataset), len(loader))
+                n_samples, n_batches = (
+                    (None, None) if iterable else (len(loader.dataset), len(loader))
+                )
             except (TypeError, NotImplementedError):
                 n_samples = n_batches = None
             out.append(
@@ -409,7 +446,11 @@ class Collector:
 
 
 def build_facts(
-    session: Session, collector: Collector, targets: Targets, graph: GraphFacts | None, finished: bool
+    session: Session,
+    collector: Collector,
+    targets: Targets,
+    graph: GraphFacts | None,
+    finished: bool,
 ) -> Facts:
     """Put the parts together; in a trial the traced parts come from the baseline's facts."""
     known: dict[str, Any] = collector.facts(session) | targets.facts()

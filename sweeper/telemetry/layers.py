@@ -47,7 +47,9 @@ class LayerSampler:
     def after(self) -> dict[str, list[float]]:
         """Columns of the sampled step: ``[L]`` each, and the first layer's signed update sum."""
         updates, first = [], torch.zeros(())
-        for index, (parameter, before) in enumerate(zip(self.parameters, self._before, strict=True)):
+        for index, (parameter, before) in enumerate(
+            zip(self.parameters, self._before, strict=True)
+        ):
             change = (_subset(parameter.detach()) - before).float()
             scale = parameter.numel() / max(1, change.numel())
             updates.append(change.norm() * math.sqrt(scale))
@@ -70,7 +72,11 @@ def _below_eps(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> tor
     state = optimizer.state.get(parameter, {})
     second = state.get("exp_avg_sq")
     group = optimizer.param_groups[0]
-    if not isinstance(second, torch.Tensor) or second.shape != parameter.shape or "eps" not in group:
+    if (
+        not isinstance(second, torch.Tensor)
+        or second.shape != parameter.shape
+        or "eps" not in group
+    ):
         return torch.tensor(math.nan)
     beta2 = float(group["betas"][1]) if "betas" in group else 0.999
     count = max(1.0, float(state.get("step", 1)))

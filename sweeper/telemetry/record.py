@@ -96,7 +96,9 @@ def _collect(path: Path) -> tuple[dict[str, Floats], Rows, Rows, Rows]:
         for entry in read_signals(path):
             kinds.setdefault(entry["k"], []).append(entry)
     names = {n for b in blocks for n in b if n not in ("k", "t")}
-    columns = {n: np.concatenate([_numbers(b.get(n), len(b["t"])) for b in blocks]) for n in sorted(names)}
+    columns = {
+        n: np.concatenate([_numbers(b.get(n), len(b["t"])) for b in blocks]) for n in sorted(names)
+    }
     if blocks:
         columns["step"] = np.concatenate([_numbers(b["t"], len(b["t"])) for b in blocks])
     return columns, kinds["layers"], kinds["activations"], kinds["eval"]

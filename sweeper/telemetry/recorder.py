@@ -43,7 +43,12 @@ class Recorder(Observer):
     """
 
     def __init__(
-        self, session: Session, folder: Path, *, stop_when_hopeless: bool = False, swapped_to: str = ""
+        self,
+        session: Session,
+        folder: Path,
+        *,
+        stop_when_hopeless: bool = False,
+        swapped_to: str = "",
     ) -> None:
         self.session = session
         self.folder = folder
@@ -63,8 +68,12 @@ class Recorder(Observer):
         self.ended = False
         self._rows: torch.Tensor | None = None
         self._checks: torch.Tensor | None = None
-        self._pending: list[tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]] = []
-        self._step_rows: list[tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]] = []
+        self._pending: list[
+            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]
+        ] = []
+        self._step_rows: list[
+            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]
+        ] = []
         self._epochs: dict[int, int] = {}
         self._last_loader: int | None = None
         self._backwards = 0
@@ -97,14 +106,19 @@ class Recorder(Observer):
         order = {layer.name: i for i, layer in enumerate(facts.layers)}
         paths = parameter_paths(roots)
         wanted = [
-            (paths[id(p)], p) for r in roots for p in r.parameters() if p.dim() >= 2 and id(p) in paths
+            (paths[id(p)], p)
+            for r in roots
+            for p in r.parameters()
+            if p.dim() >= 2 and id(p) in paths
         ]
         wanted.sort(key=lambda item: order.get(item[0].rpartition(".")[0], len(order)))
         self.layers = LayerSampler(wanted)
         sampler = ActivationSampler(facts.watch_points, module_by_path(roots), self.swapped_to)
         self.activations = None if sampler.empty else sampler
 
-    def entry_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def entry_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if not torch.is_grad_enabled():
             if self.session.step:
                 self.evaluation.forward(args, kwargs)
@@ -160,7 +174,11 @@ class Recorder(Observer):
             checks = None  # rows and targets do not match: fall back on the loader's epochs
         first_epoch = self._last_loader is not None and self._epochs.get(self._last_loader, 0) <= 1
         self._step_rows.append((n, checks, right, mean_loss(call, value), first_epoch))
-        if right is not None and call.function in ("cross_entropy", "nll_loss") and call.input.dim() > 1:
+        if (
+            right is not None
+            and call.function in ("cross_entropy", "nll_loss")
+            and call.input.dim() > 1
+        ):
             guesses = call.input.argmax(1).reshape(-1)
             self.buffer.put(majority=torch.bincount(guesses).max() / guesses.numel())
         if call.input.shape == call.target.shape and right is None:
@@ -179,7 +197,9 @@ class Recorder(Observer):
             self.tracer.backward(loss)
             self.graph = GraphFacts(self.tracer, self.session.roots)
             sites = self.graph.activations()
-            self._watch(Facts(layers=self.graph.layers(), watch_points=self.graph.watch_points(sites)))
+            self._watch(
+                Facts(layers=self.graph.layers(), watch_points=self.graph.watch_points(sites))
+            )
         if not self._backwards:
             self._finish_evaluation()
             self._check_kept_gradients()
@@ -193,12 +213,16 @@ class Recorder(Observer):
     def _check_kept_gradients(self) -> None:
         if not 1 <= self.session.step <= 12 or not self.session.primary:
             return
-        gradients = [p.grad for p in optimizer_parameters([self.session.primary]) if p.grad is not None]
+        gradients = [
+            p.grad for p in optimizer_parameters([self.session.primary]) if p.grad is not None
+        ]
         self.collector.kept_grads.append(any(bool(g.abs().max() > 0) for g in gradients[:4]))
 
     # -- steps ----------------------------------------------------------------------------------------------
 
-    def program_clipped(self, kind: str, max_norm: float, norm_type: float, total_norm: Any) -> None:
+    def program_clipped(
+        self, kind: str, max_norm: float, norm_type: float, total_norm: Any
+    ) -> None:
         key = (kind, max_norm, norm_type)
         self.collector.clips[key] = self.collector.clips.get(key, 0) + 1
         if kind == "norm" and norm_type == 2.0 and total_norm is not None:
@@ -226,7 +250,11 @@ class Recorder(Observer):
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         if optimizer is not self.session.primary:
             return
-        clipped = self._clip_total is not None or "clip_norm" in self.session.applied or self.collector.clips
+        clipped = (
+            self._clip_total is not None
+            or "clip_norm" in self.session.applied
+            or self.collector.clips
+        )
         norm = _norm(optimizer) if clipped else self.buffer.current["grad_norm"]
         self.buffer.put(clipped_norm=norm, lr=float(optimizer.param_groups[0]["lr"]))
         self._clip_total, self._clip_limit = None, math.inf
@@ -257,11 +285,18 @@ class Recorder(Observer):
         if not rows:
             return
         n = sum(r[0] for r in rows)
-        self.collector.batch_sizes.append(sum(len(r[1]) if r[1] is not None else r[0] for r in rows))
+        self.collector.batch_sizes.append(
+            sum(len(r[1]) if r[1] is not None else r[0] for r in rows)
+        )
         self.buffer.put(n=float(n), task_loss=sum(r[0] * r[3] for r in rows) / n)
         if all(r[2] is not None for r in rows):
-            right = sum((r[2].sum() for r in rows if r[2] is not None), torch.zeros((), device=rows[0][3].device))
-            self.buffer.put(accuracy=right / max(1, sum(r[2].numel() for r in rows if r[2] is not None)))
+            right = sum(
+                (r[2].sum() for r in rows if r[2] is not None),
+                torch.zeros((), device=rows[0][3].device),
+            )
+            self.buffer.put(
+                accuracy=right / max(1, sum(r[2].numel() for r in rows if r[2] is not None))
+            )
         for row in rows:
             self._pending.append((len(self.buffer.rows), *row[1:]))  # type: ignore[arg-type]
 
@@ -285,7 +320,9 @@ class Recorder(Observer):
                 flags = right.cpu().numpy()
                 if mask is not None and len(flags) % len(mask) == 0:
                     flags = flags[np.repeat(mask, len(flags) // len(mask))]
-                right_n[index] = float(flags.sum()) + (0.0 if math.isnan(right_n[index]) else right_n[index])
+                right_n[index] = float(flags.sum()) + (
+                    0.0 if math.isnan(right_n[index]) else right_n[index]
+                )
         self._pending.clear()
         loss = [s / n if n else math.nan for s, n in zip(loss_sum, fresh_n, strict=True)]
         return {"fresh_n": fresh_n, "fresh_correct": right_n, "fresh_loss": loss}

@@ -17,7 +17,15 @@ MAX_CAPTURED = 4096
 MAX_CAPTURED_BYTES = 32 * 2**20
 
 
-_NOT_DATA = ("label", "target", "mask", "position_ids", "token_type_ids", "past_key_values", "state")
+_NOT_DATA = (
+    "label",
+    "target",
+    "mask",
+    "position_ids",
+    "token_type_ids",
+    "past_key_values",
+    "state",
+)
 
 
 def model_input(args: Any, kwargs: Any) -> torch.Tensor | None:
@@ -64,7 +72,9 @@ class SeenSamples:
             self._vectors[key] = torch.sin(index * 12.9898) + 1.5
         return flat @ self._vectors[key]
 
-    def fresh(self, checksums: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def fresh(
+        self, checksums: np.ndarray[Any, np.dtype[np.float64]]
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Mask of rows not seen before; they count as seen from now on."""
         out = np.empty(len(checksums), dtype=bool)
         for i, value in enumerate(checksums.tolist()):
@@ -118,7 +128,9 @@ def _stacked(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     rank = min(p.ndim for p in parts)
     shape = [max(p.shape[d] for p in parts) for d in range(1, rank)]
     padded = [
-        np.pad(p, [(0, 0), *((0, want - have) for want, have in zip(shape, p.shape[1:], strict=True))])
+        np.pad(
+            p, [(0, 0), *((0, want - have) for want, have in zip(shape, p.shape[1:], strict=True))]
+        )
         for p in parts
     ]
     return np.concatenate(padded)

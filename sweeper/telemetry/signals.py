@@ -47,7 +47,9 @@ def read_signals(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             if number == len(complete) and not torn:
                 return  # a power loss may leave a full-length line of garbage at the end
-            raise SweeperError(f"signals must be JSON lines, got {error} in {path}:{number}") from None
+            raise SweeperError(
+                f"signals must be JSON lines, got {error} in {path}:{number}"
+            ) from None
         if entry["k"] == "header":
             if entry["version"] > VERSION:
                 raise SweeperError(

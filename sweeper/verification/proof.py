@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,9 @@ from sweeper.types import Fix, Trial, VerifiedFix
 from sweeper.verification.fresh_seeds import Rule, Verification
 from sweeper.verification.minimal import Elimination
 
+EXPECTED = 0.8
+"""A further proof is begun when this share of the last one's time is left."""
+
 
 @dataclass
 class Proof:
@@ -21,30 +25,37 @@ class Proof:
         bench: makes the runs.
         rule: seeds and how many must be restored.
         best_skill: best of the search, for "as good as what the study reached".
-        over: why to stop now, or the empty string, given the number of verified fixes.
+        over: why to stop, or the empty string, given the number of verified fixes and seconds ahead.
     """
 
     bench: Bench
     rule: Rule
     best_skill: float | None
-    over: Callable[[int], str]
+    over: Callable[..., str]
     told: Callable[[Trial], None] = lambda trial: None
     trials: list[Trial] = field(default_factory=list)
     controls: dict[int, Trial] = field(default_factory=dict)
     verifications: list[Verification] = field(default_factory=list)
     necessary: dict[str, dict[str, bool]] = field(default_factory=dict)
 
-    def prove(self, candidates: Sequence[Trial]) -> list[VerifiedFix]:
-        """Candidates in order, best first; stops when enough are verified or the budget is gone."""
+    def prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> list[VerifiedFix]:
+        """Candidates in order, best first; stops when enough are verified or the budget is gone.
+
+        ``known`` are restored trials whose results spare elimination a run.
+        """
         tried: set[str] = set()
+        seconds = 0.0
         for candidate in candidates:
-            if self.over(self.n_verified()):
-                break
-            fix = self._smallest(candidate.fix, candidates)
+            if self.over(self.n_verified(), seconds):
+                break  # no time for another proof like the last
+            fix = self._smallest(candidate.fix, known)
             if fix.hash in tried:
                 continue
             tried.add(fix.hash)
+            begun = time.monotonic()
             self._verify(fix)
+            seconds = EXPECTED * (time.monotonic() - begun)
+        self._run_controls()
         return self.results()
 
     def n_verified(self) -> int:
@@ -58,6 +69,7 @@ class Proof:
     def verify_best(self, fix: Fix) -> list[VerifiedFix]:
         """Put one fix to the proof although it was not restored in the search: it may still improve."""
         self._verify(fix, stop_early=False)
+        self._run_controls()
         return self.results()
 
     def _smallest(self, fix: Fix, known: Sequence[Trial]) -> Fix:
@@ -71,7 +83,9 @@ class Proof:
                     break
                 for trial in self._run("elimination", [(f, 0) for f in wanted], full=False):
                     if trial.judgement is not None:
-                        trial = replace(trial, judgement=against_best(trial.judgement, self.best_skill))
+                        trial = replace(
+                            trial, judgement=against_best(trial.judgement, self.best_skill)
+                        )
                     elimination.tell(trial)
         self.necessary[elimination.fix.hash] = elimination.necessary()
         return elimination.fix
@@ -79,26 +93,40 @@ class Proof:
     def _verify(self, fix: Fix, *, stop_early: bool = True) -> None:
         verification = Verification(fix, self.rule, self.controls)
         self.verifications.append(verification)
-        running: set[tuple[str, int]] = set()
+        running: set[int] = set()
 
         def wanted() -> tuple[Phase, Fix, int, bool] | None:
             if stop_early and verification.lost:
                 return None
-            own = [(fix, s) for s in self.rule.fresh if s not in verification.trials]
-            shared = [(Fix(), s) for s in self.rule.fresh if s not in self.controls]
-            for item in [*own, *shared]:
-                if (item[0].hash, item[1]) not in running:
-                    running.add((item[0].hash, item[1]))
-                    return "verification" if item[0].changes else "control", item[0], item[1], True
+            for seed in self.rule.fresh:
+                if seed not in verification.trials and seed not in running:
+                    running.add(seed)
+                    return "verification", fix, seed, True
             return None
 
         def told(trial: Trial) -> None:
             self.trials.append(trial)
             self.told(trial)
-            if trial.fix.changes:
-                verification.tell(trial)
-            else:
-                self.controls[trial.seed] = trial
+            verification.tell(trial)
+
+        self.bench.run_all(wanted, told)
+
+    def _run_controls(self) -> None:
+        """The unchanged program at the same seeds, as many as the budget allows, at least one."""
+        if not any(v.trials for v in self.verifications):
+            return
+        waiting = [seed for seed in self.rule.fresh if seed not in self.controls]
+
+        def wanted() -> tuple[Phase, Fix, int, bool] | None:
+            known = len(self.rule.fresh) - len(waiting)
+            if not waiting or (known >= 1 and self.over(0)):
+                return None
+            return "control", Fix(), waiting.pop(0), True
+
+        def told(trial: Trial) -> None:
+            self.trials.append(trial)
+            self.told(trial)
+            self.controls[trial.seed] = trial
 
         self.bench.run_all(wanted, told)
 

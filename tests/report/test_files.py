@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from sweeper.report import files
 from sweeper.report._atomic import write_atomically
 from sweeper.report.files import verdict_text, write_report
 from sweeper.report.fix_file import read_fix
+from sweeper.report.markdown import run_command
 from sweeper.types import Diagnosis, Finding, Symptom, UsageError
 from tests.report.builders import study_result
 
@@ -141,3 +144,17 @@ def test_markdown_says_verdict_fixes_remedies_and_how_to_apply(tmp_path: Path) -
     assert ranking in report
     assert "loss stays at 2.303 \\| ln 10" in report
     assert "7,200 training steps" in report
+
+
+def test_the_command_to_apply_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    result = study_result(tmp_path)
+    odd = replace(result.program, argv=("--name", "a b; rm -rf x", "$HOME"))
+    command = run_command(replace(result, program=odd), tmp_path / "my study")
+    assert shlex.split(command) == [
+        "sweeper",
+        "run",
+        "--fix",
+        "my study/report/fix-1.toml",
+        "train.py",
+        *odd.argv,
+    ]
