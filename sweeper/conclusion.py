@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeper.baseline import Baseline
-from sweeper.report.study_result import RemedyRow, StudyResult
-from sweeper.report.tables import rank
+from sweeper.report.study_result import Alone, RemedyRow, StudyResult
+from sweeper.report.tables import LOWER_IS_BETTER, rank
 from sweeper.types import Hypothesis, Trial, Verdict, VerifiedFix
 from sweeper.verification.fresh_seeds import flaky
 
@@ -101,7 +101,7 @@ def _verdict(
     fatal = _incurable(diagnosis.hypotheses)
     if fatal is not None:
         return "not_fixable", f"{fatal.cause}: {fatal.reason}"
-    better = [f for f in fixes if f.paired_difference.low > 0 and f.seeds > 1]
+    better = [f for f in fixes if f.seeds > 1 and _improves(f)]
     if better:
         return "improved", (
             f"{better[0].fix.label} improves {better[0].metric_name} from {better[0].baseline_metric:.3g} to "
@@ -114,6 +114,12 @@ def _verdict(
         "not_fixable",
         f"{tried} fixes over every applicable remedy tried, none restores training",
     )
+
+
+def _improves(fix: VerifiedFix) -> bool:
+    """The whole interval of the paired difference to the control lies on the better side."""
+    difference = fix.paired_difference
+    return difference.high < 0 if fix.metric_name in LOWER_IS_BETTER else difference.low > 0
 
 
 def _incurable(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
@@ -133,7 +139,7 @@ def _remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple
         judged = [t for t in own if t.judgement is not None and not t.not_applied]
         best = max(judged, key=lambda t: t.judgement.score if t.judgement else -3.0, default=None)
         if best is not None and best.judgement is not None:
-            word = "restored" if best.judgement.restored else "not restored"
+            word: Alone = "restored" if best.judgement.restored else "not restored"
             why = f"best alone: {best.fix.label}, {best.judgement.metric_name} {best.judgement.metric:.3g}"
         elif own:
             word = "not applied"

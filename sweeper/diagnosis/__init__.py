@@ -22,6 +22,8 @@ HALF_WAY = 0.5
 """Skill from which nobody asks what simple models can do."""
 OUTDONE = 0.25
 """Skill by which simple models must be ahead, which is then also twice the run's (design)."""
+OUTDONE_LANGUAGE = 0.1
+"""The same for language models, whose skill is smaller (counts of character pairs reach 0.25)."""
 CERTAIN = 0.9
 """Belief from which the costly probes are not asked any more."""
 ROOT = 0.5
@@ -64,12 +66,13 @@ def outdone_by_simple_models(e: Evidence) -> Finding | None:
     Asked only without a critical finding, for a skill under HALF_WAY; needs captured batches.
     """
     run = e.skill
-    if e.captured is None or not run.known or run.name == "loss" or run.value >= HALF_WAY:
+    if e.captured is None or not run.known or run.value >= HALF_WAY or adversarial(e.facts):
         return None
-    if adversarial(e.facts) or run.prior >= 0.6:  # of unequal classes accuracy says too little
+    if run.prior >= 0.6:  # of unequal classes accuracy says too little
         return None
     probe = e.probe
-    if probe is None or probe.p_value > 0.02 or probe.score - run.value < OUTDONE:
+    ahead = OUTDONE if run.name != "loss" else OUTDONE_LANGUAGE
+    if probe is None or probe.p_value > 0.02 or probe.score - run.value < ahead:
         return None
     if run.value >= 0.5 * probe.score:
         return None

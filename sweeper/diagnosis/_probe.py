@@ -2,7 +2,8 @@
 signal?
 
 Seconds matter: at most 1,500 samples, three folds, two models. Token ids become bags of hashed ids,
-images and wide tables are reduced by principal components for the linear model.
+images and wide tables are reduced by principal components for the linear model. For language models
+the simple model counts pairs of neighbouring tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from sweeper.detectors._stats import normal_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,8 @@ FEWEST = 100
 BINS = 2048
 """Hashed columns of a bag of token ids."""
 PERMUTATIONS = 499
+PRIOR_COUNT = 5.0
+"""Pseudo-observations of the unigram in each context of the pair counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,8 @@ class Probe:
     p_value: float
     """Permutation test of the out-of-fold score, the better model, doubled for having two."""
     score: float
-    """Share of the way from the constant answer to a perfect one (accuracy, or R squared)."""
+    """Share of the way from the constant answer to a perfect one (accuracy, R squared, or nats for
+    tokens)."""
     accuracy: float
     """Out-of-fold accuracy of the better model; NaN for regression."""
     prior: float
@@ -51,6 +57,8 @@ class Probe:
 
 def simple_models(captured: Captured, facts: Facts) -> Probe | None:
     """Probe the captured samples; None when they are too few or no simple model applies to them."""
+    if facts.task == "language_model":
+        return _pairs(captured)
     if facts.task not in ("classification", "binary", "regression") or captured.targets.ndim != 1:
         return None
     if _positions(captured.targets):
@@ -72,12 +80,41 @@ def simple_models(captured: Captured, facts: Facts) -> Probe | None:
         return _classification(features, y.astype(np.int64), captured.ids)
 
 
+def _pairs(captured: Captured) -> Probe | None:
+    """Next tokens by counts of pairs, smoothed with the unigram: what half of the rows teaches
+    about the other."""
+    x, y = captured.inputs, captured.targets
+    if not captured.ids or x.ndim != 2 or x.shape != y.shape or len(x) < 32 or y.min() < 0:
+        return None
+    x, y = x.astype(np.int64), y.astype(np.int64)
+    half, width = len(x) // 2, int(max(x.max(), y.max())) + 1
+    seen, following = x[:half].reshape(-1), y[:half].reshape(-1)
+    unigram = (np.bincount(following, minlength=width) + 0.5) / (len(following) + 0.5 * width)
+    contexts = np.bincount(seen, minlength=width)
+    keys, counts = np.unique(seen * width + following, return_counts=True)
+    asked, truth = x[half:].reshape(-1), y[half:].reshape(-1)
+    place = np.minimum(np.searchsorted(keys, asked * width + truth), len(keys) - 1)
+    found = np.where(keys[place] == asked * width + truth, counts[place], 0)
+    pairs = (found + PRIOR_COUNT * unigram[truth]) / (contexts[asked] + PRIOR_COUNT)
+    entropy = float(-np.log(unigram[truth]).mean())
+    gain = np.log(pairs) - np.log(unigram[truth])
+    z = float(gain.mean() / max(gain.std(), 1e-12) * np.sqrt(len(gain)))
+    return Probe(
+        n=len(x),
+        p_value=normal_tail(z),
+        score=float(gain.mean()) / entropy,
+        accuracy=math.nan,
+        prior=math.nan,
+        wrong_share=math.nan,
+    )
+
+
 def _positions(targets: NDArray[Any]) -> bool:
     """Targets that count rows, as contrastive losses use them: they belong to the batch, not to the
     input."""
     some = targets[:2048]
-    turns = np.count_nonzero(np.diff(some) != 1)
-    return len(some) >= 8 and turns < len(some) / 8 and bool((some[:8] == np.arange(8)).all())
+    turns = int(np.count_nonzero(np.diff(some) != 1))
+    return len(some) >= 8 and 8 * turns < len(some) and bool((some[:8] == np.arange(8)).all())
 
 
 def _unique(inputs: NDArray[Any], targets: Floats) -> tuple[NDArray[Any], Floats]:

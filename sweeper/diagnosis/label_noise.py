@@ -11,7 +11,7 @@ WRONG = 0.3
 
 def explain(e: Evidence) -> Hypothesis | None:
     probe = e.probe if e.labels_suspect else None
-    if probe is None or e.facts.task == "regression":
+    if probe is None or e.facts.task == "language_model" or e.facts.task == "regression":
         return None
     recalled = e.memorised or e.critical(Symptom.OVERFITTING)
     healthy = e.gradients_sound and not e.blew_up and not e.critical(Symptom.STARVED_UPDATES)

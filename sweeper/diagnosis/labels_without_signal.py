@@ -14,7 +14,7 @@ probability)."""
 
 def explain(e: Evidence) -> Hypothesis | None:
     probe = e.probe if e.labels_suspect else None
-    if probe is None or probe.p_value <= ALPHA:
+    if probe is None or e.facts.task == "language_model" or probe.p_value <= ALPHA:
         return None
     belief = 0.9 if probe.n >= ENOUGH else (0.7 if probe.n >= 200 else 0.4)
     if e.memorised:

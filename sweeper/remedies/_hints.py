@@ -33,6 +33,11 @@ def peak_rate(facts: Facts) -> float:
     return rates[0] if rates and math.isfinite(rates[0]) else math.nan
 
 
+def operable(layer: LayerFact) -> bool:
+    """A Linear or conv layer outside attention."""
+    return any(layer.kind.endswith(kind) for kind in HIDDEN_KINDS) and not layer.in_attention
+
+
 def hidden_layers(facts: Facts) -> list[LayerFact]:
     """Linear and conv layers that may take a normalisation or a shortcut.
 
@@ -43,8 +48,7 @@ def hidden_layers(facts: Facts) -> list[LayerFact]:
     layers = [
         layer
         for layer in facts.layers
-        if any(layer.kind.endswith(kind) for kind in HIDDEN_KINDS)
-        and not (layer.is_output or layer.in_attention or layer.followed_by == "norm")
+        if operable(layer) and not layer.is_output and layer.followed_by != "norm"
     ]
     return [layer for layer in layers if layer.followed_by] or layers
 

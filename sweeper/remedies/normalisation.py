@@ -60,8 +60,10 @@ def _cannot(kind: str, where: str, facts: Facts) -> str:
     if kind == "none":
         return "" if facts.norms else "the model has no normalisation to switch off"
     layers = _hints.hidden_layers(facts)
-    if kind == "layer" and facts.norms:
-        return ""  # the model's batch normalisations turn into layer normalisations
+    if kind == "layer" and any(
+        _hints.operable(x) and x.followed_by == "norm" for x in facts.layers
+    ):
+        return ""  # batch normalisations turn into layer normalisations
     if not layers:
         return "the model has no hidden Linear or conv layer without a normalisation behind it"
     if kind == "batch" and facts.batch_size == 1 and all(la.kind == "Linear" for la in layers):
