@@ -1,0 +1,174 @@
+"""Fast statistics against slow, independent ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sweeper.program.session import LossCall
+from sweeper.telemetry.activations import ActivationSampler, effective_rank, mean_cosine
+from sweeper.telemetry.buffer import StepBuffer
+from sweeper.telemetry.evaluation import Evaluation, correct_mask, mean_loss
+from sweeper.telemetry.layers import LayerSampler
+from sweeper.telemetry.samples import SeenSamples, model_input
+from sweeper.types import WatchPoint
+
+
+def slow_cosine(rows: torch.Tensor) -> float:
+    pairs = itertools.permutations(range(len(rows)), 2)
+    return float(np.mean([float(torch.cosine_similarity(rows[i], rows[j], dim=0)) for i, j in pairs]))
+
+
+def slow_erank(rows: torch.Tensor) -> float:
+    values = np.linalg.svd(rows.numpy() - rows.numpy().mean(0), compute_uv=False)
+    p = values[values > 1e-9] / values.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (9, 4), (30, 50)], ids=str)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_cosine_and_rank_match_their_slow_twins(shape: tuple[int, int], scale: float) -> None:
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * scale
+    assert mean_cosine(rows) == pytest.approx(slow_cosine(rows), abs=1e-5)
+    assert effective_rank(rows) == pytest.approx(slow_erank(rows.double()), rel=1e-3)
+
+
+def test_constant_and_non_finite_rows() -> None:
+    assert effective_rank(torch.ones(8, 4)) == 1.0
+    assert mean_cosine(torch.ones(8, 4)) == pytest.approx(1.0)
+    bad = torch.ones(8, 4)
+    bad[0, 0] = math.nan
+    assert math.isnan(effective_rank(bad))
+    assert math.isnan(mean_cosine(bad))
+    assert math.isnan(mean_cosine(torch.ones(1, 4)))
+
+
+def test_layer_norms_match_naive_ones_and_undo_the_clip() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2))
+    frozen = nn.Parameter(torch.ones(2, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.randn(4, 5)).square().mean().backward()
+    before = model[0].weight.detach().clone()
+    sampler = LayerSampler([("a", model[0].weight), ("b", model[2].weight), ("frozen", frozen)])
+    sampler.before(0.5, optimizer)
+    gradient = model[0].weight.grad.norm().item()
+    optimizer.step()
+    row = sampler.after()
+    assert row["grad_norm"][0] == pytest.approx(gradient / 0.5, rel=1e-5)
+    assert math.isnan(row["grad_norm"][2])
+    assert row["weight_norm"][0] == pytest.approx(before.norm().item(), rel=1e-5)
+    change = model[0].weight.detach() - before
+    assert row["update_norm"][0] == pytest.approx(change.norm().item(), rel=1e-5)
+    assert row["update_norm"][2] == 0.0
+    assert row["first_update_sum"][0] == pytest.approx(change.sum().item(), rel=1e-4)
+
+
+def test_step_buffer_keeps_rows_apart_and_accumulates_within_one() -> None:
+    buffer = StepBuffer()
+    buffer.add("loss", torch.tensor(1.0))
+    buffer.add("loss", torch.tensor(0.5))
+    buffer.put(lr=0.1)
+    buffer.end_step()
+    buffer.put(lr=0.2)
+    buffer.end_step()
+    columns = buffer.drain()
+    assert columns["lr"] == [0.1, 0.2]
+    assert columns["loss"][0] == 1.5
+    assert math.isnan(columns["loss"][1])
+    assert buffer.drain() == {}
+
+
+def test_fresh_samples_are_told_from_repeated_ones() -> None:
+    seen = SeenSamples()
+    rows = torch.randn(6, 3, 4)
+    assert seen.fresh(seen.checksum(rows).numpy()).all()
+    mixed = torch.cat([rows[:2], torch.randn(2, 3, 4)])
+    assert seen.fresh(seen.checksum(mixed).numpy()).tolist() == [False, False, True, True]
+
+
+def test_model_input_is_the_data_not_labels_or_state() -> None:
+    ids, state = torch.ones(4, 9, dtype=torch.long), torch.randn(1, 4, 8)
+    assert model_input((ids, (state, state)), {}) is ids
+    named = {"labels": torch.ones(4), "attention_mask": torch.ones(4, 9), "input_ids": ids}
+    assert model_input((), named) is ids
+    bags = model_input((torch.arange(1, 6), torch.tensor([0, 2])), {})
+    assert bags is not None
+    assert bags.tolist() == [[1, 2, 0], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("function", "prediction", "target", "right"),
+    [
+        ("cross_entropy", [[2.0, 1.0], [0.0, 1.0]], [0, 0], [True, False]),
+        ("cross_entropy", [[2.0, 1.0], [0.0, 1.0]], [0, -100], [True]),
+        ("binary_cross_entropy_with_logits", [0.3, -0.2], [1.0, 1.0], [True, False]),
+        ("binary_cross_entropy", [0.7, 0.2], [1.0, 0.0], [True, True]),
+        ("mse_loss", [0.7], [1.0], None),
+    ],
+)
+def test_correct_predictions(
+    function: str, prediction: list[float], target: list[float], right: list[bool] | None
+) -> None:
+    call = LossCall(function=function, input=torch.tensor(prediction), target=torch.tensor(target))
+    mask = correct_mask(call)
+    assert (None if mask is None else mask.tolist()) == right
+
+
+def test_summed_and_unreduced_losses_become_means() -> None:
+    target = torch.zeros(4)
+    for reduction, value in (("sum", torch.tensor(8.0)), ("none", torch.full((4,), 2.0))):
+        call = LossCall(function="mse_loss", input=target, target=target, options={"reduction": reduction})
+        assert mean_loss(call, value).item() == 2.0
+
+
+@pytest.mark.parametrize("how", ["argmax", "cut", "max", "reversed", "unrelated"])
+def test_accuracy_is_read_from_the_programs_own_comparison(how: str) -> None:
+    evaluation = Evaluation(SeenSamples())
+    labels = torch.tensor([0, 1, 1, 2])
+    if how == "cut":
+        output, target = torch.tensor([0.2, -1.0, 3.0, 0.1]), torch.tensor([1.0, 0.0, 1.0, 0.0])
+        prediction = (output > 0).float()
+    else:
+        output, target = torch.eye(4, 3)[[0, 1, 2, 2]], labels
+        prediction = output.argmax(1) if how != "max" else output.max(1)[1]
+    evaluation.output(output)
+    if how == "unrelated":
+        evaluation.compare(torch.ones(4), torch.ones(4))
+        assert evaluation.empty
+    pair = (target, prediction) if how == "reversed" else (prediction, target)
+    evaluation.compare(*pair)
+    assert evaluation.row()["accuracy"] == 0.75
+
+
+def test_dead_and_saturated_units_are_counted_per_unit() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 2)
+    points = (
+        WatchPoint(layer="head", hook="head", function="relu", pooled=True),
+        WatchPoint(layer="gone", hook="gone", function="tanh"),
+    )
+    sampler = ActivationSampler(points[:1], {"head": layer})
+    sampler.open(lambda: False)
+    rows = torch.rand(64, 4)
+    rows[:, 1] = 0.0  # dead on every row
+    rows[::2, 2] = 0.0  # half of the rows only: alive
+    layer(rows)
+    sampler.forward_done()
+    columns = sampler.close()
+    assert columns["dead"] == [0.25]
+    assert columns["functions"] == ["pooled"]
+    tanh = ActivationSampler((SimpleNamespace(**{**vars(points[0]), "function": "tanh"}),), {"head": layer})  # type: ignore[arg-type]
+    tanh.open(lambda: False)
+    values = torch.zeros(64, 4)
+    values[:, 0] = 0.99
+    values[:, 3] = -0.99
+    values[::10, 3] = 0.0  # 10 % of the rows not saturated: the unit is not
+    layer(values)
+    assert tanh.close()["saturated"] == [0.25]
