@@ -1,4 +1,7 @@
-"""``sweeper run --fix``: the program in full, under a fix. What it writes is the user's own here."""
+"""``sweeper run --fix``: the program in full, under a fix.
+
+What it writes is the user's own here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from sweeper.types import Job, Program
 def run_under_fix(program: Program, fix_path: Path, seed: int) -> int:
     """Run the program in this process under the fix and return its exit code.
 
-    What did not take hold is said on stderr; the exit code is then 3 if the program itself ended well.
+    What did not take hold is said on stderr;
+    the exit code is then 3 if the program itself ended well.
 
     Raises:
         UsageError: a fix file that is missing, damaged, or names unknown remedies.

@@ -56,7 +56,8 @@ class Baseline:
         length = "to its end" if facts.finished else "cut by the budget"
         return (
             f"{facts.steps} steps {length}, {facts.n_parameters:,} parameters, {what}, "
-            f"batch {facts.batch_size}, {facts.task} by {facts.loss_function or 'a loss of its own'}"
+            f"batch {facts.batch_size}, "
+            f"{facts.task} by {facts.loss_function or 'a loss of its own'}"
         )
 
 
@@ -111,26 +112,26 @@ def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
         )
     if outcome.status == "no_optimizer":
         raise UsageError(
-            f"PROGRAM must build a torch.optim optimizer and step it, got none while {program.path} ran "
-            f"to its end"
+            f"PROGRAM must build a torch.optim optimizer and step it, "
+            f"got none while {program.path} ran to its end"
         )
     if outcome.status == "deadline" and outcome.steps < MIN_STEPS:
         raise UsageError(
-            f"PROGRAM must take {MIN_STEPS} optimizer steps within {job.deadline_seconds:.0f} s, got "
-            f"{outcome.steps} in {program.path}"
+            f"PROGRAM must take {MIN_STEPS} optimizer steps within {job.deadline_seconds:.0f} s, "
+            f"got {outcome.steps} in {program.path}"
         )
 
 
 def _check_length(program: Program, outcome: Outcome) -> None:
     if outcome.steps < MIN_STEPS:
         raise UsageError(
-            f"PROGRAM must take at least {MIN_STEPS} optimizer steps to be judged, got {outcome.steps} in "
-            f"{program.path}"
+            f"PROGRAM must take at least {MIN_STEPS} optimizer steps to be judged, "
+            f"got {outcome.steps} in {program.path}"
         )
 
 
 def _crash_text(program: Program, outcome: Outcome) -> str:
     return (
-        f"{program.name} crashes by itself after {outcome.steps} steps, without any change of ours: "
-        f"{outcome.error}\n{outcome.traceback.strip()}"
+        f"{program.name} crashes by itself after {outcome.steps} steps, "
+        f"without any change of ours: {outcome.error}\n{outcome.traceback.strip()}"
     )

@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def split(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our words, then PROGRAM with everything behind it: the program's options are never read as ours."""
+    """Our words, then PROGRAM with everything behind it:
+    the program's options are never read as ours.
+    """
     if not words or words[0] not in COMMANDS_WITH_PROGRAM:
         return list(words), []
     takes_value = _options_with_value(parser, words[0])
@@ -84,8 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Every command and option."""
     parser = argparse.ArgumentParser(
         prog="sweeper",
-        description="Runs a failing PyTorch training program as it is, says what is wrong, and proves which "
-        "changes cure it.",
+        description="Runs a failing PyTorch training program as it is, says what is wrong, "
+        "and proves which changes cure it.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sweeper {__version__}")
@@ -152,8 +154,8 @@ def _program_command(
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, allow_abbrev=False, usage=f"sweeper {name} [OPTIONS] PROGRAM [ARGS...]",
-        description=f"{text}. PROGRAM is a path, `-m module` or `file.py:function`; our options come before "
-        "it, everything after it belongs to the program.",
+        description=f"{text}. PROGRAM is a path, `-m module` or `file.py:function`; our options "
+        "come before it, everything after it belongs to the program.",
     )  # fmt: skip
     parser.add_argument(
         "--study", type=Path, metavar="DIR", help="study folder (default .sweeper/<name>-<hash>)"

@@ -57,7 +57,8 @@ def conclude(
     share = flaky([*controls, *(proof.controls.values() if proof else ())])
     if share > 0:
         remarks.append(
-            f"the unchanged program trains well on {share:.0%} of other seeds: its failure is partly luck"
+            f"the unchanged program trains well on {share:.0%} of other seeds: "
+            f"its failure is partly luck"
         )
     if horizon is not None:
         remarks.append(f"horizon: {horizon.reason}")
@@ -104,8 +105,9 @@ def _verdict(
     better = [f for f in fixes if f.seeds > 1 and _improves(f)]
     if better:
         return "improved", (
-            f"{better[0].fix.label} improves {better[0].metric_name} from {better[0].baseline_metric:.3g} to "
-            f"{better[0].metric.value:.3g}, but restores only {better[0].restored} of {better[0].seeds} seeds"
+            f"{better[0].fix.label} improves {better[0].metric_name} "
+            f"from {better[0].baseline_metric:.3g} to {better[0].metric.value:.3g}, "
+            f"but restores only {better[0].restored} of {better[0].seeds} seeds"
         )
     tried = len(campaign.trials) - 1 if campaign else 0
     if campaign is not None and "budget" in campaign.stop_reason:
@@ -140,7 +142,10 @@ def _remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple
         best = max(judged, key=lambda t: t.judgement.score if t.judgement else -3.0, default=None)
         if best is not None and best.judgement is not None:
             word: Alone = "restored" if best.judgement.restored else "not restored"
-            why = f"best alone: {best.fix.label}, {best.judgement.metric_name} {best.judgement.metric:.3g}"
+            why = (
+                f"best alone: {best.fix.label}, "
+                f"{best.judgement.metric_name} {best.judgement.metric:.3g}"
+            )
         elif own:
             word = "not applied"
             why = (

@@ -1,4 +1,6 @@
-"""The whole run on one screen: baseline -> diagnosis -> screening -> joint search -> proof -> ranking."""
+"""The whole run on one screen:
+baseline -> diagnosis -> screening -> joint search -> proof -> ranking.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ class Options:
 
 
 def remediate(options: Options, progress: Progress) -> StudyResult:
-    """Fix a failing program, or say that it is healthy, or that no remedy cures it, with evidence."""
+    """Fix a failing program, or say with evidence that it is healthy or that no remedy cures it."""
     started, program = time.monotonic(), options.program
     space, rule = load_space(options.space), Rule(seeds=options.seeds)
     open_folder(
@@ -80,7 +82,8 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         progress.message(f"horizon: {horizon.reason}")
         bench = Bench(
             program=program, study=options.study, facts=baseline.facts, horizon=horizon.search,
-            full=horizon.full, planned_steps=baseline.facts.steps if baseline.facts.finished else None,
+            full=horizon.full,
+            planned_steps=baseline.facts.steps if baseline.facts.finished else None,
             slots=slots, run=runs.run, cancel=runs.cancel,
         )  # fmt: skip
         limits = Limits(
@@ -93,8 +96,8 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
         campaign = Campaign(
-            screening_order(baseline.facts, baseline.diagnosis, space), study, limits, started=started,
-            beliefs=remedy_beliefs(baseline.diagnosis),
+            screening_order(baseline.facts, baseline.diagnosis, space), study, limits,
+            started=started, beliefs=remedy_beliefs(baseline.diagnosis),
         )  # fmt: skip
         campaign.tell(baseline.trial)
         controls = search(bench, campaign, progress)
@@ -108,8 +111,9 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         if not any(fix.verified for fix in fixes) and (best := best_unproven(campaign, fixes)):
             fixes = proof.verify_best(best)
         return conclude(
-            baseline, started=started, options=options, notes=runs.notes, campaign=campaign, proof=proof,
-            controls=controls, fixes=fixes, study=study, not_applicable=not_applicable, horizon=horizon,
+            baseline, started=started, options=options, notes=runs.notes, campaign=campaign,
+            proof=proof, controls=controls, fixes=fixes, study=study,
+            not_applicable=not_applicable, horizon=horizon,
         )  # fmt: skip
 
 
@@ -133,7 +137,10 @@ def check(options: Options, progress: Progress) -> StudyResult:
 
 
 def search(bench: Bench, campaign: Campaign, progress: Progress) -> list[Trial]:
-    """Reseeded controls, then screening and joint search on all slots; the controls' trials are returned."""
+    """Reseeded controls, then screening and joint search on all slots.
+
+    The controls' trials are returned.
+    """
     waiting, controls = list(CONTROL_SEEDS), []
 
     def wanted() -> tuple[Phase, Fix, int, bool] | None:
@@ -159,7 +166,7 @@ def search(bench: Bench, campaign: Campaign, progress: Progress) -> list[Trial]:
 
 
 def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | None:
-    """The highest-scoring change that was not put to the proof yet and beats the baseline, or None."""
+    """The highest-scoring change not put to the proof yet that beats the baseline, or None."""
     tried = {f.fix.hash for f in fixes}
     judged = [t for t in campaign.trials if t.judgement is not None and not t.not_applied]
     floor = max(
@@ -167,7 +174,8 @@ def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | Non
     )
     better = [
         t for t in judged
-        if t.fix.changes and t.fix.hash not in tried and t.judgement and t.judgement.score > floor + 0.05
+        if t.fix.changes and t.fix.hash not in tried
+        and t.judgement and t.judgement.score > floor + 0.05
     ]  # fmt: skip
     best = max(
         better, key=lambda t: (t.judgement.score if t.judgement else -3.0, t.fix.hash), default=None

@@ -27,7 +27,8 @@ def open_folder(folder: Path, program: Program, settings: Mapping[str, Any]) -> 
         settings: what would make old and new trials incomparable (space, steps, seed).
 
     Raises:
-        UsageError: not writable, not a study, another program's, a newer version's, or other settings.
+        UsageError: not writable, not a study, another program's, a newer version's,
+            or other settings.
     """
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """Every dataclass that crosses a room's border, and the closed vocabularies.
 
-Rooms, left to right: program, telemetry, detectors, diagnosis, remedies, search, execution, verification,
-report. A room imports only from rooms to its left and from this module. Nothing here imports torch, optuna or
-pandas.
+Rooms, left to right: program, telemetry, detectors, diagnosis, remedies, search, execution,
+verification, report. A room imports only from rooms to its left and from this module. Nothing here
+imports torch, optuna or pandas.
 
-Shape suffixes: ``T`` optimizer steps, ``S`` sampled steps, ``L`` layers (parameter tensors of two or more
-dimensions, in the order of their first forward), ``A`` activation samples, ``M`` watched modules, ``E`` evaluation
-phases.
+Shape suffixes: ``T`` optimizer steps, ``S`` sampled steps, ``L`` layers (parameter tensors of two
+or more dimensions, in the order of their first forward), ``A`` activation samples, ``M`` watched
+modules, ``E`` evaluation phases.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 
 class SweeperError(Exception):
-    """Base of every error that the command line turns into one message (exit code 2 unless said)."""
+    """Base of every error that the command line turns into one message; exit code 2 unless said."""
 
 
 class UsageError(SweeperError):
-    """The user asked for something that cannot be: rule, offending value and place are in the message."""
+    """The user asked for something that cannot be.
+
+    Rule, offending value and place are in the message.
+    """
 
 
 class ProgramCrashed(SweeperError):
@@ -111,7 +114,7 @@ Verdict = Literal[
 
 
 def jsonable(value: Any) -> Any:
-    """Make a value strict JSON: non-finite floats become the strings NaN, Infinity and -Infinity."""
+    """Make a value strict JSON: non-finite floats become the strings NaN, Infinity, -Infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, Mapping):
@@ -185,7 +188,8 @@ class LayerFact:
     is_output: bool = False
     """Its output reaches the loss through no other weight: the head."""
     followed_by: str = ""
-    """First norm or activation that its output meets: ``norm``, the activation's name, or nothing."""
+    """First norm or activation that its output meets:
+    ``norm``, the activation's name, or nothing."""
     in_attention: bool = False
 
 
@@ -224,7 +228,8 @@ class OptimizerFact:
     name: str
     """Class name, such as SGD."""
     peak_lr: tuple[float, ...]
-    """Largest rate of each parameter group: seen at a step, or promised by the group (initial_lr, max_lr)."""
+    """Largest rate of each parameter group:
+    seen at a step, or promised by the group (initial_lr, max_lr)."""
     first_lr: float
     last_lr: float
     weight_decay: float
@@ -271,7 +276,8 @@ class Facts:
     loss_reduction: str = "mean"
     n_classes: int = 0
     class_prior: tuple[float, ...] = ()
-    """Shares of the target classes over all training batches seen; token shares for language models, descending."""
+    """Shares of the target classes over all training batches seen;
+    token shares for language models, descending."""
     target_mean: float = math.nan
     target_variance: float = math.nan
     output_activation: str = ""
@@ -402,7 +408,8 @@ class Outcome:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Remedy -> why it could not apply in this run."""
     watch_errors: Sequence[str] = ()
-    """Tracebacks of the recorder's own failures: signals may be missing; the program was not disturbed."""
+    """Tracebacks of the recorder's own failures: signals may be missing;
+    the program was not disturbed."""
 
     @property
     def ran(self) -> bool:
@@ -437,7 +444,10 @@ class LayerSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationSeries:
-    """Statistics of hidden outputs on one batch, on the activation schedule (start, 10 %, 30 %, end)."""
+    """Statistics of hidden outputs on one batch, on the activation schedule.
+
+    The schedule: start, 10 %, 30 %, end.
+    """
 
     names: tuple[str, ...]
     """Module path or call site."""
@@ -478,12 +488,13 @@ class RunRecord:
     outcome: Outcome
     facts: Facts
     steps: Mapping[str, Floats]
-    """Series [T], each at every optimizer step, NaN where unknown. Keys: ``step`` (0-based), ``loss`` (the trained
-    scalar, accumulation undone), ``task_loss`` (the loss function's mean value), ``n`` (samples), ``accuracy``
-    (of the batch, before its update), ``majority`` (largest predicted-class share in the batch), ``r2_error``
-    (squared error sum, regression), ``fresh_n``, ``fresh_correct``, ``fresh_loss`` (only samples never trained on
-    before; fresh_loss is their mean loss), ``grad_norm`` (global 2-norm before clipping), ``clipped_norm`` (after),
-    ``lr`` (in force at the step, first group), ``skipped`` (1 where a GradScaler skipped)."""
+    """Series [T], each at every optimizer step, NaN where unknown. Keys: ``step`` (0-based),
+    ``loss`` (the trained scalar, accumulation undone), ``task_loss`` (the loss function's mean
+    value), ``n`` (samples), ``accuracy`` (of the batch, before its update), ``majority`` (largest
+    predicted-class share in the batch), ``r2_error`` (squared error sum, regression), ``fresh_n``,
+    ``fresh_correct``, ``fresh_loss`` (only samples never trained on before; fresh_loss is their
+    mean loss), ``grad_norm`` (global 2-norm before clipping), ``clipped_norm`` (after), ``lr`` (in
+    force at the step, first group), ``skipped`` (1 where a GradScaler skipped)."""
     layers: LayerSeries | None
     activations: ActivationSeries | None
     evals: EvalSeries | None
@@ -564,11 +575,15 @@ class Dimension:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """Whether a run is restored (design: finite and quiet, gradients healthy, learning), and its score."""
+    """Whether a run is restored, and its score.
+
+    Restored by design: finite and quiet, gradients healthy, learning.
+    """
 
     restored: bool
     score: float
-    """Finite, larger is better; skill in [-1, 1] for runs that kept finite, below -1 for those that did not."""
+    """Finite, larger is better; skill in [-1, 1] for runs that kept finite,
+    below -1 for those that did not."""
     skill: float
     """Share of the way from the constant answer to a perfect one; NaN when the run gave none."""
     metric_name: str

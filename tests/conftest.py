@@ -41,7 +41,10 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def run(supervisor: Supervisor, tmp_path: Path) -> Runner:
-    """``run(program, fix={}, seed=0, facts=None, **job fields)``: program is a name in tests/programs or a path."""
+    """``run(program, fix={}, seed=0, facts=None, **job fields)``.
+
+    The program is a name in tests/programs or a path.
+    """
 
     def make(
         program: str | Path,

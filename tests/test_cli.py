@@ -73,7 +73,9 @@ def test_fix_file_applies_to_the_program_in_full(study: tuple[Path, Done]) -> No
     folder, done = study
     fix_file = folder / "study" / json.loads(done.stdout)["fixes"][0]["fix_file"]
     for seed in ("0", "7"):
-        ran = sweeper("run", "--fix", fix_file, "--seed", seed, PROGRAMS / "low_rate.py", cwd=folder)
+        ran = sweeper(
+            "run", "--fix", fix_file, "--seed", seed, PROGRAMS / "low_rate.py", cwd=folder
+        )
         assert ran.returncode == 0, ran.stderr
         assert float(ran.stdout.split()[-1]) > 0.9
         assert "not applied" not in ran.stderr
@@ -199,10 +201,14 @@ def test_module_and_function_targets(tmp_path: Path) -> None:
     (package / "__init__.py").write_text("")
     (package / "data.py").write_text("RATE = 1e-6\n")
     source = (PROGRAMS / "low_rate.py").read_text().replace("lr=1e-6", "lr=RATE")
-    (package / "train.py").write_text(source.replace("import torch\n", "import torch\nfrom .data import RATE\n", 1))
+    (package / "train.py").write_text(
+        source.replace("import torch\n", "import torch\nfrom .data import RATE\n", 1)
+    )
     done = sweeper("check", "--json", "-m", "pack.train", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    body = "".join(f"    {line}\n" for line in (PROGRAMS / "low_rate.py").read_text().splitlines()[1:])
+    body = "".join(
+        f"    {line}\n" for line in (PROGRAMS / "low_rate.py").read_text().splitlines()[1:]
+    )
     (tmp_path / "function.py").write_text("def main():\n" + body)
     done = sweeper("check", "--json", "function.py:main", cwd=tmp_path)
     assert done.returncode == 1, done.stderr

@@ -10,7 +10,7 @@ import numpy as np
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import mean
 from sweeper.detectors._view import n_steps
-from sweeper.detectors.skill import LATE, UNEQUAL, memorised, prior_entropy, skill_of
+from sweeper.detectors.skill import LATE, UNEQUAL, held_out_skill, memorised, prior_entropy
 from sweeper.types import Finding, RunRecord, Symptom
 
 
@@ -29,7 +29,7 @@ class OverfittingThresholds(Thresholds):
 
 def detect(record: RunRecord, limits: OverfittingThresholds) -> Detected:
     train = _training_skill(record)
-    held_out = skill_of(record)
+    held_out = held_out_skill(record)
     recalled = held_out.where == "fresh" and memorised(record)
     rise = _rise(record)
     if (held_out.where != "eval" and not recalled) or not math.isfinite(train):

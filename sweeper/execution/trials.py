@@ -60,8 +60,11 @@ class Bench:
         expected = self.facts.start_seconds + count * pace * max(1.0, ratio)
         return Job(
             program=self.program, fix=fix, seed=seed, max_steps=steps, facts=self.facts,
-            folder=run_folder(self.study, fix, seed, steps), planned_steps=planned, stop_when_hopeless=True,
-            deadline_seconds=MIN_DEADLINE + DEADLINE_FACTOR * expected if math.isfinite(expected) else 600.0,
+            folder=run_folder(self.study, fix, seed, steps), planned_steps=planned,
+            stop_when_hopeless=True,
+            deadline_seconds=(
+                MIN_DEADLINE + DEADLINE_FACTOR * expected if math.isfinite(expected) else 600.0
+            ),
         )  # fmt: skip
 
     def _samples_per_step(self, fix: Fix) -> float:

@@ -1,6 +1,7 @@
 """What a child process does: run one job under the seams and leave its record.
 
-``python -m sweeper.execution.worker JOB.json`` in a fresh process, or `run_job` after a fork from the warm server.
+``python -m sweeper.execution.worker JOB.json`` in a fresh process,
+or `run_job` after a fork from the warm server.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def preload() -> None:
-    """Import what every run needs and put the seams' trampolines in place, before anything else is imported."""
+    """Import what every run needs and put the seams' trampolines in place.
+
+    This comes before anything else is imported.
+    """
     import sweeper.remedies
     import sweeper.telemetry.recorder  # noqa: F401
     from sweeper.program import seams
@@ -36,7 +40,8 @@ def preload() -> None:
 def run_job(job: Job) -> Outcome:
     """Run the job in this process and write its outcome; the process must end afterwards.
 
-    The caller has already set threads, devices, output and session; here come files, seeds, seams and the program.
+    The caller has already set threads, devices, output and session; here come files, seeds,
+    seams and the program.
     """
     from sweeper.execution.child import die_with_parent
     from sweeper.execution.jobs import write_outcome
@@ -162,7 +167,9 @@ def _swapping(session: Session) -> Iterator[None]:
 
 
 def execute(program: Program) -> None:
-    """Run the program as Python would: as ``__main__``, with its own argv, path and working directory."""
+    """Run the program as Python would:
+    as ``__main__``, with its own argv, path and working directory.
+    """
     os.chdir(program.cwd)
     sys.argv = [str(program.path), *program.argv]
     if program.kind == "module":
@@ -175,7 +182,8 @@ def execute(program: Program) -> None:
         names = runpy.run_path(str(program.path), run_name=program.path.stem)
         names[program.target]()
         return
-    # Not runpy.run_path: pickling (DataLoader workers, torch.save) needs a real __main__ that stays alive.
+    # Not runpy.run_path: pickling (DataLoader workers, torch.save) needs a real __main__
+    # that stays alive.
     main = type(sys)("__main__")
     main.__file__ = str(program.path)
     main.__builtins__ = __builtins__  # type: ignore[attr-defined]

@@ -37,15 +37,15 @@ _READ_LINK = ("lstat", "readlink")
 _CHANGE = ("chmod", "chown", "utime", "truncate", "setxattr", "removexattr", "chflags")
 _CHANGE_LINK = ("lchown", "lchmod", "lchflags")
 _CREATE = ("mkdir", "mkfifo", "mknod")
-_FileIO = io.FileIO
+_FileIO, _open_code = io.FileIO, io.open_code
 
 
 class Redirect:
     """The patches of one process. `scratch`, `free` and `cwd` are absolute and without links."""
 
-    def __init__(self, scratch: str, free: Sequence[str], cwd: str) -> None:
+    def __init__(self, scratch: str, free: Sequence[str], cwd: str, site: str = "") -> None:
         self.scratch, self.free = scratch, list(free)
-        self.site = ""  # a folder for PYTHONPATH, by which spawned Python programs get here
+        self.site = site  # the folder on PYTHONPATH by which spawned Python programs get here
         self.view = Shadow(scratch, free)
         self.cwd = self.view.original(cwd)
         self._undo: list[Callable[[], object]] = []
@@ -132,6 +132,7 @@ class Redirect:
             if original is not None:
                 result[id(original)] = (_named_like(original, "os", function), original)
         result[id(raw_open)] = (_named_like(raw_open, "io", self._open), raw_open)
+        result[id(_open_code)] = (_named_like(_open_code, "io", self._open_code), _open_code)
         result[id(_FileIO)] = (self._file_io(), _FileIO)
         return result
 
@@ -173,6 +174,9 @@ class Redirect:
         if isinstance(file, int) or len(args) >= 7 or options.get("opener") is not None:
             return raw_open(file, *args, **options)
         return raw_open(file, *args, **{**options, "opener": _restoring_names(self._opener)})
+
+    def _open_code(self, path: Any) -> Any:
+        return _open_code(self.place(path, "read"))
 
     def _file_io(self) -> type:
         redirected = _restoring_names(self._opener)

@@ -27,10 +27,11 @@ from sweeper.program._after_import import after_import, forget
 from sweeper.program._redirect import Redirect
 from sweeper.program._shadow import raw, raw_makedirs, raw_open
 
-VARIABLE = "SWEEPER_REDIRECT"  # {"scratch": ..., "free": [...]}, read by spawned Python programs
+VARIABLE = "SWEEPER_REDIRECT"  # {"scratch", "free", "site"}, read by spawned Python programs
 
 # Module -> (dotted name inside it, index and name of the path argument, access).
 _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
+    "importlib.util": (("spec_from_file_location", 1, "location", "read"),),
     "sqlite3": (
         ("connect", 0, "database", "database"),
         ("dbapi2.connect", 0, "database", "database"),
@@ -79,11 +80,12 @@ def install(redirect: Redirect) -> None:
     finder = _WrittenModules(redirect)
     sys.meta_path.append(finder)
     redirect.at_uninstall(functools.partial(sys.meta_path.remove, finder))
-    site = os.path.join(redirect.scratch, "site")
-    raw_makedirs(site)
-    with raw_open(os.path.join(site, "sitecustomize.py"), "w", encoding="utf-8") as file:
-        file.write(_SITE.format(package=str(Path(__file__).parents[2])))
-    redirect.site = plain_name(site)
+    if not redirect.site:
+        site = os.path.join(redirect.scratch, "site")
+        raw_makedirs(site)
+        with raw_open(os.path.join(site, "sitecustomize.py"), "w", encoding="utf-8") as file:
+            file.write(_SITE.format(package=str(Path(__file__).parents[2])))
+        redirect.site = plain_name(site)
     for key, value in _environment(redirect, os.environ).items():
         redirect.at_uninstall(functools.partial(_restore_variable, key, os.environ.get(key)))
         os.environ[key] = value
@@ -101,14 +103,15 @@ def plain_name(folder: str) -> str:
 def install_from_environment() -> None:
     """In a Python program that a redirected one has started."""
     settings = json.loads(os.environ[VARIABLE])
-    install(Redirect(settings["scratch"], settings["free"], raw.getcwd()))
+    install(Redirect(settings["scratch"], settings["free"], raw.getcwd(), settings["site"]))
 
 
 def _environment(redirect: Redirect, given: Mapping[str, str]) -> dict[str, str]:
     site = redirect.site
     entries = [entry for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    settings = {"scratch": redirect.scratch, "free": redirect.free, "site": site}
     return {
-        VARIABLE: json.dumps({"scratch": redirect.scratch, "free": redirect.free}),
+        VARIABLE: json.dumps(settings),
         "PYTHONPATH": os.pathsep.join([site, *(entry for entry in entries if entry != site)]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -137,7 +140,8 @@ def _patch_of(
             )  # a class method, called through its class
             redirect.set(owner, name, staticmethod(new) if bound else new)
             for other in list(sys.modules.values()):
-                if isinstance(other, ModuleType) and vars(other).get(name) is original:
+                found = isinstance(other, ModuleType) and vars(other).get(name) is original
+                if found and not other.__name__.startswith("_frozen"):  # the import system's own
                     redirect.set(other, name, new)
 
     return patch

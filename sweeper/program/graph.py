@@ -1,8 +1,9 @@
 """The data flow of one training forward, from the first optimizer to the first backward.
 
-A TorchFunctionMode sees every torch function that the program calls with gradients enabled. From the graph follow
-the layers in order of use, which activations are hidden ones (their output reaches another weight) and which are
-gates or outputs, what sits between head and loss, and where hidden representations can be watched.
+A TorchFunctionMode sees every torch function that the program calls with gradients enabled. From
+the graph follow the layers in order of use, which activations are hidden ones (their output reaches
+another weight) and which are gates or outputs, what sits between head and loss, and where hidden
+representations can be watched.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ ACTIVATIONS = {
     "relu": "relu", "relu_": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu",
     "leaky_relu_": "leaky_relu", "prelu": "prelu", "elu": "elu", "elu_": "elu", "selu": "selu",
     "selu_": "selu", "celu": "celu", "gelu": "gelu", "silu": "silu", "mish": "mish",
-    "softplus": "softplus", "softsign": "softsign", "hardtanh": "hardtanh", "hardswish": "hardswish",
-    "hardsigmoid": "hardsigmoid", "tanh": "tanh", "tanh_": "tanh", "sigmoid": "sigmoid",
-    "sigmoid_": "sigmoid", "logsigmoid": "logsigmoid",
+    "softplus": "softplus", "softsign": "softsign", "hardtanh": "hardtanh",
+    "hardswish": "hardswish", "hardsigmoid": "hardsigmoid", "tanh": "tanh", "tanh_": "tanh",
+    "sigmoid": "sigmoid", "sigmoid_": "sigmoid", "logsigmoid": "logsigmoid",
 }  # fmt: skip
 OUTPUT_OPERATIONS = frozenset(
     ("softmax", "log_softmax", "_softmax", "_log_softmax", "sigmoid", "logsigmoid")
@@ -73,7 +74,8 @@ GATE_OPERATIONS = frozenset(
 )
 ACTIVATION_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh, nn.Sigmoid, nn.LogSigmoid,
+    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh,
+    nn.Sigmoid, nn.LogSigmoid,
 )  # fmt: skip
 _SKIPPED_FILES = ("functional.py", "overrides.py", "_tensor.py", "graph.py", "_jit_internal.py")
 
@@ -270,7 +272,7 @@ class Graph:
         return ""
 
     def fate(self, start: Node) -> str:
-        """What an activation's output is for: ``hidden`` (reaches a weight), ``gate``, or ``output``."""
+        """What an activation's output is: ``hidden`` (reaches a weight), ``gate`` or ``output``."""
         seen, todo = {start.index}, [start.index]
         reaches = False
         while todo:
@@ -307,7 +309,7 @@ class Graph:
         return ""
 
     def upstream(self, start: Node) -> Iterator[Node]:
-        """Nodes that feed a weight operation, nearest first, stopping at other weight operations."""
+        """Nodes that feed a weight operation, nearest first, up to other weight operations."""
         seen, todo = {start.index}, [i for i in start.inputs if i >= 0]
         while todo:
             index = todo.pop(0)

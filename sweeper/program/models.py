@@ -22,8 +22,8 @@ def optimizer_parameters(optimizers: Iterable[torch.optim.Optimizer]) -> list[to
 def find_roots(parameters: Iterable[torch.Tensor]) -> list[nn.Module]:
     """Outermost living modules that own at least one of ``parameters``, most parameters first.
 
-    The garbage collector knows every module however it was made (unpickled, built by a library); a registry of
-    constructors would miss those.
+    The garbage collector knows every module however it was made (unpickled, built by a library);
+    a registry of constructors would miss those.
     """
     wanted = {id(p) for p in parameters}
     owners = []
@@ -59,7 +59,7 @@ def _parents() -> dict[int, nn.Module]:
 
 
 def module_paths(roots: list[nn.Module]) -> dict[int, str]:
-    """id(module) -> path; with several roots a path begins with the root's position, such as ``1:fc``."""
+    """id(module) -> path; with several roots a path begins with the root's position (``1:fc``)."""
     paths: dict[int, str] = {}
     for position, root in enumerate(roots):
         prefix = f"{position}:" if len(roots) > 1 else ""

@@ -48,7 +48,10 @@ class Observer:
     def program_clipped(
         self, kind: str, max_norm: float, norm_type: float, total_norm: Any
     ) -> None:
-        """The program clipped; ``total_norm`` is what clip_grad_norm_ returned, None if skipped or by value."""
+        """The program clipped.
+
+        ``total_norm`` is what clip_grad_norm_ returned, None if skipped or by value.
+        """
 
     def gradients_ready(self, optimizer: torch.optim.Optimizer) -> None:
         """Before a step: gradients unscaled, the program's clip done, the fix's clip not yet."""

@@ -1,38 +1,42 @@
-"""The seams: every patch of torch, numpy and random that sweeper makes, in one place.
+"""The seams: every patch of torch, numpy and random that sweeper makes, in one table.
 
-Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``..._post_hook`` (steps),
-forward hooks on a model's entry. Patches, because no hook
-exists:
+Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``..._post_hook``
+(steps), forward hooks on a model's entry. Patches, because no hook exists:
 
 | patched | why |
 |---|---|
-| ``__init__`` of every ``torch.optim.Optimizer`` subclass, and ``Optimizer.__init_subclass__`` | optimizer built: outermost constructor only |
+| ``__init__`` of every ``torch.optim.Optimizer`` subclass | built: outermost constructor only |
+| ``Optimizer.__init_subclass__`` | the same for classes that are made later |
 | ``Module.__call__``, only until the models are found | first forward after the first optimizer |
-| ``DataLoader.__init__``, ``DataLoader.__iter__``, ``_BaseDataLoaderIter.__next__`` | batch size; epochs; which loader trains |
-| losses of ``torch.nn.functional`` | logits and targets; label smoothing, class weights, softmax before the loss |
+| ``DataLoader.__init__`` | batch size |
+| ``DataLoader.__iter__`` | epochs |
+| ``_BaseDataLoaderIter.__next__`` | which loader trains |
+| losses of ``torch.nn.functional`` | logits and targets; facts of the loss and what is before it |
 | ``torch.autograd.backward`` and ``torch.Tensor.backward`` | the scalar that is trained |
 | ``GradScaler.scale``, ``GradScaler.step`` | undo the factor; count skipped steps |
-| ``clip_grad_norm_``, ``clip_grad_value_`` of ``torch.nn.utils`` | facts; a fix's clip replaces the program's |
+| ``torch.nn.utils.clip_grad_norm_`` | facts; a fix's clip replaces the program's |
+| ``torch.nn.utils.clip_grad_value_`` | the same |
+| ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy in eval |
 | ``LRScheduler.__init__`` | facts |
-| ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy while it evaluates |
 | ``Module.load_state_dict`` | pretrained weights are never reinitialised |
 | ``torch.compile``, ``Module.compile`` | off: seams need eager code |
-| ``torch.manual_seed``, ``torch.seed``, ``torch.Generator``, ``numpy.random.seed``, ``numpy.random.default_rng``, ``random.seed`` | fresh seeds |
+| ``torch.manual_seed``, ``torch.seed``, ``torch.Generator`` | fresh seeds |
+| ``numpy.random.seed``, ``numpy.random.default_rng``, ``random.seed`` | fresh seeds |
 
-`install` puts trampolines in place once; they do nothing until `installed` names a session. They are installed
-before any other import, so that ``from torch.nn.functional import cross_entropy`` takes the trampoline too.
+`install` puts trampolines in place once; they do nothing until `installed` names a session. They
+are installed before any other import, so that ``from torch.nn.functional import cross_entropy``
+takes the trampoline too. The table's last rows, from ``LRScheduler`` on, are put in place by
+``_seams_facts.py``.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.optim.optimizer import (
@@ -43,13 +47,14 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from sweeper.program import seeds
+from sweeper.program._seams_facts import patch_model_facts, patch_seeds
 from sweeper.program.session import LossCall, Session
 
 LOSSES = (
-    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss",
-    "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss", "gaussian_nll_loss",
-    "multi_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "hinge_embedding_loss",
+    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss",
+    "gaussian_nll_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss",
+    "hinge_embedding_loss",
 )  # fmt: skip
 
 _current: Session | None = None
@@ -66,7 +71,10 @@ def current() -> Session | None:
 
 @contextmanager
 def installed(session: Session) -> Iterator[Session]:
-    """Watch with ``session`` inside the block; every patch is undone at its end if this call made them."""
+    """Watch with ``session`` inside the block.
+
+    Every patch is undone at its end if this call made them.
+    """
     global _current
     own = not _undo
     install()
@@ -94,8 +102,8 @@ def install() -> None:
     _patch_backward()
     _patch_clips()
     _patch_comparison()
-    _patch_model_facts()
-    _patch_seeds()
+    patch_model_facts(_patch, current)
+    patch_seeds(_patch, lambda: _current is not None)
     _handles.append(register_optimizer_step_pre_hook(_before_step))
     _handles.append(register_optimizer_step_post_hook(_after_step))
 
@@ -127,11 +135,11 @@ def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, replacement)
 
 
-# -- optimizers and steps -----------------------------------------------------------------------------------
+# -- optimizers and steps --------------------------------------------------------------------------
 
 
 def _patch_optimizers() -> None:
-    def all_subclasses(cls: type) -> Iterator[type]:
+    def all_subclasses(cls: type[Any]) -> Iterator[type[Any]]:
         for sub in cls.__subclasses__():
             yield sub
             yield from all_subclasses(sub)
@@ -141,7 +149,7 @@ def _patch_optimizers() -> None:
             _patch(cls, "__init__", _outermost_constructor)
 
     def make_init_subclass(original: Any) -> Any:
-        def __init_subclass__(cls: type, **kwargs: Any) -> None:
+        def __init_subclass__(cls: type, /, **kwargs: Any) -> None:
             original.__func__(cls, **kwargs) if hasattr(original, "__func__") else None
             if "__init__" in cls.__dict__:
                 _patch(cls, "__init__", _outermost_constructor)
@@ -186,7 +194,9 @@ _plain_call = torch.nn.Module.__call__
 
 
 def _watch_calls(session: Session) -> None:
-    """Until the models are found: the hooks that finding them registers must hold for that very call."""
+    """Until the models are found:
+    the hooks that finding them registers must hold for that very call.
+    """
 
     def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         if current() is session and session.optimizers:
@@ -202,7 +212,7 @@ def _unwatch_calls() -> None:
     torch.nn.Module.__call__ = _plain_call  # type: ignore[method-assign]
 
 
-# -- data ---------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def _patch_data() -> None:
@@ -214,7 +224,8 @@ def _patch_data() -> None:
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             session = current()
             if session is None or _depth["loader"]:
-                return original(self, *args, **kwargs)
+                original(self, *args, **kwargs)
+                return
             bound = signature.bind(self, *args, **kwargs)
             arguments = dict(bound.arguments)
             arguments.pop("self")
@@ -260,7 +271,7 @@ def _patch_data() -> None:
     _patch(_BaseDataLoaderIter, "__next__", make_next)
 
 
-# -- losses and backward ------------------------------------------------------------------------------------
+# -- losses and backward ---------------------------------------------------------------------------
 
 
 def _patch_losses() -> None:
@@ -340,13 +351,10 @@ def _patch_backward() -> None:
             session = current()
             before = session.step if session else 0
             result = original(self, optimizer, *args, **kwargs)
-            main = session and (session.primary or (session.optimizers or [None])[0])
-            if (
-                session
-                and getattr(optimizer, "optimizer", optimizer) is main
-                and session.step == before
-            ):
-                session.notify("step_skipped", optimizer)
+            if session and session.step == before:
+                main = session.primary or next(iter(session.optimizers), None)
+                if getattr(optimizer, "optimizer", optimizer) is main:
+                    session.notify("step_skipped", optimizer)
             return result
 
         return step
@@ -355,7 +363,7 @@ def _patch_backward() -> None:
     _patch(GradScaler, "step", make_step)
 
 
-# -- clips --------------------------------------------------------------------------------------------------
+# -- clips -----------------------------------------------------------------------------------------
 
 
 def _patch_clips() -> None:
@@ -389,7 +397,8 @@ def _patch_clips() -> None:
         def clip_grad_value_(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
             session = current()
             if session is None:
-                return original(parameters, clip_value, *args, **kwargs)
+                original(parameters, clip_value, *args, **kwargs)
+                return
             tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
             if not session.seam_program_clip("value", tensors, float(clip_value), float("inf")):
                 original(tensors, clip_value, *args, **kwargs)
@@ -402,7 +411,7 @@ def _patch_clips() -> None:
         _patch(owner, "clip_grad_value_", make_value)
 
 
-# -- the program's own accuracy -----------------------------------------------------------------------------
+# -- the program's own accuracy --------------------------------------------------------------------
 
 
 def _patch_comparison() -> None:
@@ -419,71 +428,3 @@ def _patch_comparison() -> None:
     _patch(torch.Tensor, "__eq__", make)
     _patch(torch.Tensor, "eq", make)
     _patch(torch, "eq", make)
-
-
-# -- facts and seeds ----------------------------------------------------------------------------------------
-
-
-def _patch_model_facts() -> None:
-    def announcing(method: str, name_of: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], Any]:
-        def make(original: Any) -> Any:
-            @functools.wraps(original)
-            def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-                result = original(self, *args, **kwargs)
-                session = current()
-                if session:
-                    session.notify(method, *name_of(self))
-                return result
-
-            return wrapper
-
-        return make
-
-    from torch.optim.lr_scheduler import LRScheduler
-
-    _patch(LRScheduler, "__init__", announcing("scheduler_built", lambda s: (type(s).__name__,)))
-    _patch(torch.nn.Module, "load_state_dict", announcing("weights_loaded", lambda s: ()))
-
-    def make_compile(original: Any) -> Any:
-        @functools.wraps(original)
-        def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
-            session = current()
-            if session is None:
-                return original(model, *args, **kwargs)
-            session.notify("compile_requested")
-            return model if model is not None else lambda function: function
-
-        return compile
-
-    def make_module_compile(original: Any) -> Any:
-        @functools.wraps(original)
-        def compile(self: Any, *args: Any, **kwargs: Any) -> None:
-            session = current()
-            if session is None:
-                return original(self, *args, **kwargs)
-            session.notify("compile_requested")
-
-        return compile
-
-    _patch(torch, "compile", make_compile)
-    _patch(torch.nn.Module, "compile", make_module_compile)
-
-
-def _patch_seeds() -> None:
-    def while_watched(replacement: Any) -> Callable[[Any], Any]:
-        def make(original: Any) -> Any:
-            @functools.wraps(original)
-            def seeded(*args: Any, **kwargs: Any) -> Any:
-                return (replacement if _current is not None else original)(*args, **kwargs)
-
-            return seeded
-
-        return make
-
-    _patch(torch, "manual_seed", while_watched(seeds.torch_manual_seed))
-    _patch(torch.random, "manual_seed", while_watched(seeds.torch_manual_seed))
-    _patch(torch, "seed", while_watched(seeds.torch_seed))
-    _patch(torch, "Generator", lambda original: seeds.ShiftedGenerator)
-    _patch(np.random, "seed", while_watched(seeds.numpy_seed))
-    _patch(np.random, "default_rng", while_watched(seeds.numpy_default_rng))
-    _patch(random, "seed", while_watched(seeds.random_seed))

@@ -1,7 +1,7 @@
 """Seeds: a run with seed k > 0 shifts every seed the program sets; a run with seed 0 leaves them.
 
-Programs that set no seed are made repeatable: the global generators start from a value that depends on the run's
-seed only, and ``default_rng()`` without a seed draws from a counter.
+Programs that set no seed are made repeatable: the global generators start from a value that depends
+on the run's seed only, and ``default_rng()`` without a seed draws from a counter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 SHIFT = 1000
-"""Seed k adds k * SHIFT: far enough that a program's own seed, seed + 1, ... of several parts stay distinct."""
+"""Seed k adds k * SHIFT:
+far enough that a program's own seed, seed + 1, ... of several parts stay distinct."""
 
 _TORCH_DEFAULT = 67280421310721  # what torch starts from when nobody seeds it
 
@@ -37,7 +38,7 @@ def start(seed: int) -> None:
 
 
 class ShiftedGenerator(torch.Generator):
-    """torch.Generator whose explicit seeds are shifted too (its class cannot be patched in place)."""
+    """torch.Generator whose explicit seeds are shifted too: its class cannot be patched itself."""
 
     def manual_seed(self, seed: int) -> torch.Generator:
         super().manual_seed(shifted(seed))

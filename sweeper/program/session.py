@@ -1,7 +1,8 @@
-"""The state of one watched run inside the child process: who listens, what the fix enforces, when to stop.
+"""The state of one watched run inside the child process:
+who listens, what the fix enforces, when to stop.
 
-Remedies register callbacks here before the program starts; the seams (`sweeper.program.seams`) call the methods
-whose names begin with ``seam_``.
+Remedies register callbacks here before the program starts;
+the seams (`sweeper.program.seams`) call the methods whose names begin with ``seam_``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from sweeper.types import Facts
 
 
 class BudgetReached(BaseException):
-    """Ends a run at its budget; not an Exception, so that a program's ``except Exception`` lets it pass."""
+    """Ends a run at its budget.
+
+    Not an Exception, so that a program's ``except Exception`` lets it pass.
+    """
 
 
 class NotApplied(BaseException):
@@ -81,6 +85,8 @@ class Session:
         self.started = time.monotonic()
         self.observing = False
         self._models_found = False
+        self._entries: list[nn.Module] = []
+        self._entries: list[nn.Module] = []
         self._optimizer_callbacks: list[Callable[[torch.optim.Optimizer], None]] = []
         self._model_callbacks: list[Callable[[list[nn.Module]], None]] = []
         self._input_callbacks: list[Callable[..., tuple[Any, Any]]] = []
@@ -94,18 +100,26 @@ class Session:
         self._lr_shape: Shape | None = None
         self._restore: list[tuple[dict[str, Any], str, Any]] = []
 
-    # -- what remedies call ---------------------------------------------------------------------------------
+    # -- what remedies call ------------------------------------------------------------------------
 
     def on_optimizer(self, callback: Callable[[torch.optim.Optimizer], None]) -> None:
-        """``callback(optimizer)`` when an outermost constructor has finished; it may change class and groups."""
+        """``callback(optimizer)`` when an outermost constructor has finished.
+
+        It may change class and groups.
+        """
         self._optimizer_callbacks.append(callback)
 
     def on_model(self, callback: Callable[[list[nn.Module]], None]) -> None:
-        """``callback(roots)`` once, before the first forward after the first optimizer; the place for surgery."""
+        """``callback(roots)`` once, before the first forward after the first optimizer.
+
+        The place for surgery.
+        """
         self._model_callbacks.append(callback)
 
     def on_input(self, callback: Callable[..., tuple[Any, Any]]) -> None:
-        """``callback(module, args, kwargs) -> (args, kwargs)`` at every forward of a model, train and eval."""
+        """``callback(module, args, kwargs) -> (args, kwargs)`` at every forward of a model,
+        train and eval.
+        """
         self._input_callbacks.append(callback)
 
     def on_loader(self, callback: Callable[[int, dict[str, Any]], dict[str, Any]]) -> None:
@@ -125,17 +139,21 @@ class Session:
         self._after_step.append(callback)
 
     def on_program_clip(self, callback: Callable[[str, Parameters, float, float], bool]) -> None:
-        """``callback(kind, parameters, max_norm, norm_type)``; True skips the program's own clip."""
+        """``callback(kind, parameters, max_norm, norm_type)``: True skips the program's clip."""
         self._clip_callbacks.append(callback)
 
     def override_group(self, key: str, value: GroupValue) -> None:
-        """Enforce ``group[key] = value(optimizer, index, program_value)`` at each step, restored after it."""
+        """Enforce ``group[key] = value(optimizer, index, program_value)`` at each step.
+
+        The program's own value is restored after it.
+        """
         self._overrides[key] = value
 
     def set_lr(self, *, peak: float | None = None, shape: Shape | None = None) -> None:
         """The rate at a step is peak * shape(step, total_steps).
 
-        Without ``shape`` the program's own shape: its rate divided by its peak. Without ``peak`` the program's.
+        Without ``shape`` the program's own shape: its rate divided by its peak.
+        Without ``peak`` the program's.
         """
         self._lr_peak = peak if peak is not None else self._lr_peak
         self._lr_shape = shape or self._lr_shape
@@ -143,7 +161,8 @@ class Session:
     def join_optimizer(self, new: list[nn.Parameter], like: torch.Tensor) -> None:
         """Put new parameters into the group that holds ``like``.
 
-        No group is added: schedulers keep one value per group. A parameter that is in a group stays where it is.
+        No group is added: schedulers keep one value per group.
+        A parameter that is in a group stays where it is.
         """
         for optimizer in self.optimizers:
             held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -166,16 +185,14 @@ class Session:
     def functional_swap(
         self, sites: set[str], replacement: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
-        """Replace activations called as functions at these sites (``ActivationSite`` of kind call)."""
+        """Replace activations called as functions at these `ActivationSite` names (kind call)."""
         self.swaps.update(dict.fromkeys(sites, replacement))
 
-    # -- what the seams call --------------------------------------------------------------------------------
+    # -- what the seams call -----------------------------------------------------------------------
 
     @property
     def entries(self) -> list[nn.Module]:
         return self._entries
-
-    _entries: list[nn.Module] = []
 
     def notify(self, method: str, *args: Any) -> None:
         """Call every observer; what they compute themselves passes the seams unseen.
@@ -199,7 +216,9 @@ class Session:
         self.notify("optimizer_built", optimizer)
 
     def seam_module_called(self, module: nn.Module) -> None:
-        """First forward of any module after the first optimizer: find models, operate, watch entries."""
+        """First forward of any module after the first optimizer:
+        find models, operate, watch entries.
+        """
         if self._models_found or not self.optimizers:
             return
         wanted = {id(p) for p in optimizer_parameters(self.optimizers)}
@@ -208,18 +227,22 @@ class Session:
         self.find_models(module)
 
     def find_models(self, first_called: nn.Module | None) -> None:
-        """Fill ``roots`` and let remedies and observers at them. Random state is kept aside meanwhile."""
+        """Fill ``roots`` and let remedies and observers at them.
+
+        Random state is kept aside meanwhile.
+        """
         if self._models_found:
             return
         self._models_found = True
         self.roots = find_roots(optimizer_parameters(self.optimizers))
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(9_000_001 + self.seed)
+            torch.default_generator.manual_seed(9_000_001 + self.seed)
             for callback in self._model_callbacks:
                 callback(self.roots)
         self._entries = list(self.roots)
         if first_called is not None and all(first_called is not r for r in self.roots):
-            # The program calls parts, not the whole (a LightningModule's layers, an encoder by itself).
+            # The program calls parts, not the whole:
+            # a LightningModule's layers, an encoder by itself.
             self._entries.append(first_called)
         for entry in self._entries:
             entry.register_forward_pre_hook(self._entry_called, with_kwargs=True)
@@ -251,7 +274,9 @@ class Session:
     def seam_program_clip(
         self, kind: str, parameters: Parameters, max_norm: float, norm_type: float
     ) -> bool:
-        return any([cb(kind, parameters, max_norm, norm_type) for cb in self._clip_callbacks])
+        # Every callback is asked, also after one that skips the clip.
+        skips = [cb(kind, parameters, max_norm, norm_type) for cb in self._clip_callbacks]
+        return any(skips)
 
     def seam_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not any(optimizer is o for o in self.optimizers):

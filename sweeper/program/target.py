@@ -14,7 +14,8 @@ def parse_program(words: Sequence[str], cwd: Path | None = None) -> Program:
     """Read PROGRAM [ARGS...]: a path, ``-m module``, or ``file.py:function``.
 
     Raises:
-        UsageError: nothing given, file missing or unreadable, not Python, module or function not found.
+        UsageError: nothing given, file missing or unreadable, not Python,
+            module or function not found.
     """
     cwd = (cwd or Path.cwd()).resolve()
     if not words:

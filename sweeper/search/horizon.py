@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sweeper.types import Facts
 
 MIN_STEPS = 150
-"""The detectors' own need: 30 % of a run and a window of at least 50 points (detectors.md 5.4), chance-level tests on
-200 samples and more."""
+"""The detectors' own need: 30 % of a run and a window of at least 50 points (detectors.md 5.4),
+chance-level tests on 200 samples and more."""
 WANTED_RUNS = 48
 """Runs that a study of average size makes: about 20 screened, 10 joint, the rest proof."""
 SEARCH_SHARES = (0.35, 0.75)
@@ -45,7 +45,9 @@ def choose_horizon(
     start = facts.start_seconds if math.isfinite(facts.start_seconds) else 0.0
     cost = start + facts.steps * pace
     if seconds is None or cost <= 0:
-        return Horizon(search=full, full=full, search_share=0.6, reason="no wall-clock limit: runs in full")
+        return Horizon(
+            search=full, full=full, search_share=0.6, reason="no wall-clock limit: runs in full"
+        )
     proof = (2 * seeds + 2) * cost / slots
     share = min(max(1.0 - proof / seconds, SEARCH_SHARES[0]), SEARCH_SHARES[1])
     affordable = share * seconds * slots / cost
@@ -57,7 +59,9 @@ def choose_horizon(
     part = max(0.4, affordable / (WANTED_RUNS - 2 * seeds))
     search = max(MIN_STEPS, math.ceil(part * facts.steps))
     if search >= 0.9 * facts.steps:
-        return Horizon(search=full, full=full, search_share=share, reason="short program: every run in full")
+        return Horizon(
+            search=full, full=full, search_share=share, reason="short program: every run in full"
+        )
     return Horizon(
         search=search, full=full, search_share=share,
         reason=f"{facts.steps} steps take {cost:.1f} s: {search} steps in search, all in the proof",

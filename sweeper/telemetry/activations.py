@@ -1,4 +1,6 @@
-"""Hidden representations over a window of training forwards: similarity, rank, dead and saturated units."""
+"""Hidden representations over a window of training forwards:
+similarity, rank, dead and saturated units.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from sweeper.types import WatchPoint
 
 WINDOW_ROWS = 1024
 WINDOW_FORWARDS = 8
-"""A window ends at 1,024 samples or 8 batches, the least on which a unit is called dead (detectors, 5.10)."""
+"""A window ends at 1,024 samples or 8 batches,
+the least on which a unit is called dead (detectors, 5.10)."""
 MAX_ROWS = 128
 MAX_COLUMNS = 512
 """Rows and columns kept for cosine and effective rank."""
@@ -143,7 +146,10 @@ def _take(p: _Point, value: torch.Tensor, module: nn.Module) -> None:
 
 
 def mean_cosine(rows: torch.Tensor) -> float:
-    """Mean pairwise cosine of rows ``[n, d]`` in O(nd); NaN for fewer than two rows or non-finite ones."""
+    """Mean pairwise cosine of rows ``[n, d]`` in O(nd).
+
+    NaN for fewer than two rows or non-finite ones.
+    """
     n = len(rows)
     if n < 2 or not bool(torch.isfinite(rows).all()):
         return math.nan
@@ -153,7 +159,10 @@ def mean_cosine(rows: torch.Tensor) -> float:
 
 
 def effective_rank(rows: torch.Tensor) -> float:
-    """exp of the entropy of the centred singular values (Roy and Vetterli 2007); 1.0 for constant rows."""
+    """exp of the entropy of the centred singular values (Roy and Vetterli 2007).
+
+    1.0 for constant rows.
+    """
     if len(rows) < 2 or not bool(torch.isfinite(rows).all()):
         return math.nan
     rows = rows.double()

@@ -32,7 +32,10 @@ class StepBuffer:
         self.current = {}
 
     def drain(self) -> dict[str, list[float]]:
-        """Columns of all finished rows as floats, NaN where a row lacks a value; the buffer is emptied."""
+        """Columns of all finished rows as floats, NaN where a row lacks a value.
+
+        The buffer is emptied.
+        """
         rows, self.rows = self.rows, []
         tensors: dict[torch.device, list[tuple[int, str, torch.Tensor]]] = {}
         for index, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The program's own evaluation phases, pieced together from what the seams see without gradients."""
+"""The program's own evaluation phases, put together from what the seams see without gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from sweeper.telemetry.samples import SeenSamples, model_input
 
 
 def correct_mask(call: LossCall) -> torch.Tensor | None:
-    """Which predictions of a classification loss call are right, ``[n]`` bool; None for other losses."""
+    """Which predictions of a classification loss call are right, ``[n]`` bool.
+
+    None for other losses.
+    """
     prediction, target = call.input.detach(), call.target.detach()
     if call.function in ("cross_entropy", "nll_loss"):
         dim = 1 if prediction.dim() > 1 else 0
@@ -139,7 +142,9 @@ class Evaluation:
 
 
 def _predicts(output: torch.Tensor, prediction: torch.Tensor) -> bool:
-    """Is ``prediction`` the argmax of the output over a class dimension, or the output cut at 0 or 0.5?"""
+    """Is ``prediction`` the argmax of the output over a class dimension,
+    or the output cut at 0 or 0.5?
+    """
     flat = prediction.reshape(-1)
     if output.numel() == flat.numel():
         for limit in (0.0, 0.5):

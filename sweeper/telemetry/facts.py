@@ -22,6 +22,7 @@ from sweeper.program.graph import (
 )
 from sweeper.program.models import module_paths, optimizer_parameters
 from sweeper.program.session import LossCall, Session
+from sweeper.telemetry.targets import Targets
 from sweeper.types import (
     ActivationSite,
     ClipFact,
@@ -35,8 +36,6 @@ from sweeper.types import (
 NORM_MODULES = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
 )  # fmt: skip
-MANY_TARGETS = 4
-"""A loss with at least so many targets per input row predicts sequences: a language model when it classifies."""
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Tracer:
         if self.mode is None and not self.done:
             self.stack.__enter__()
             self.mode = TraceMode(self.stack)
-            self.mode.__enter__()
+            self.mode.__enter__()  # type: ignore[no-untyped-call]
 
     def loss(self, call: LossCall) -> None:
         if self.mode is not None and torch.is_grad_enabled() and not self.loss_inputs:
@@ -68,7 +67,7 @@ class Tracer:
     def stop(self) -> None:
         if self.mode is not None and not self.done:
             self.done = True
-            self.mode.__exit__(None, None, None)
+            self.mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self.mode.close()
             self.stack.__exit__()
 
@@ -97,12 +96,16 @@ class GraphFacts:
             out[path] = LayerFact(
                 name=path, kind=type(module).__name__, n_in=n_in, n_out=n_out,
                 is_output=node.index in head, followed_by=self.graph.followed_by(node),
-                in_attention=self._in_attention(node) or node.operation == "multi_head_attention_forward",
+                in_attention=(
+                    self._in_attention(node) or node.operation == "multi_head_attention_forward"
+                ),
             )  # fmt: skip
         return tuple(out.values())
 
     def _in_attention(self, node: Node) -> bool:
-        """Query, key, value or output projection: its neighbour among weight operations has no weight of its own."""
+        """Query, key, value or output projection:
+        its neighbour among weight operations has no weight of its own.
+        """
         upstream = [n for n in self.graph.upstream(node) if self.graph.is_weight(n)]
         if any(not n.parameter for n in upstream):
             return True
@@ -200,8 +203,8 @@ def _is_activation_class(module: nn.Module) -> bool:
 
 def _widths(module: nn.Module) -> tuple[int, int]:
     for a, b in (
-        ("in_features", "out_features"), ("in_channels", "out_channels"), ("input_size", "hidden_size"),
-        ("num_embeddings", "embedding_dim"),
+        ("in_features", "out_features"), ("in_channels", "out_channels"),
+        ("input_size", "hidden_size"), ("num_embeddings", "embedding_dim"),
     ):  # fmt: skip
         if hasattr(module, a) and hasattr(module, b):
             return int(getattr(module, a)), int(getattr(module, b))
@@ -209,85 +212,6 @@ def _widths(module: nn.Module) -> tuple[int, int]:
         if parameter.dim() >= 2:
             return int(parameter.shape[1]), int(parameter.shape[0])
     return 0, 0
-
-
-@dataclass
-class Targets:
-    """Running summary of the training targets; class counts stay on their device."""
-
-    loss_function: str = ""
-    reduction: str = "mean"
-    counts: torch.Tensor | None = None
-    n: int = 0
-    total: Any = 0.0
-    squares: Any = 0.0
-    label_min: Any = None
-    label_max: Any = None
-    width: int = 0
-    per_row: float = 1.0
-
-    def add(self, call: LossCall, rows: int | None) -> None:
-        target = call.target.detach()
-        self.loss_function, self.reduction = (
-            call.function,
-            str(call.options.get("reduction", "mean")),
-        )
-        if call.function in ("cross_entropy", "nll_loss") and not target.is_floating_point():
-            self.width = int(call.input.shape[1 if call.input.dim() > 1 else 0])
-            labels = target.reshape(-1)
-            ignored = int(call.options.get("ignore_index", -100))
-            labels = labels[labels != ignored]
-            if not labels.numel():
-                return
-            low, high = labels.min(), labels.max()
-            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
-            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
-            counts = torch.bincount(labels.clamp(0, self.width - 1), minlength=self.width)
-            self.counts = counts if self.counts is None else self.counts + counts
-            self.n += labels.numel()
-            if rows:
-                self.per_row = labels.numel() / rows
-        else:
-            values = (
-                target.reshape(-1).double()
-                if target.device.type != "mps"
-                else target.reshape(-1).float()
-            )
-            self.width = int(call.input.shape[-1]) if call.input.dim() > 1 else 1
-            self.n += values.numel()
-            self.total = self.total + values.sum()
-            self.squares = self.squares + values.square().sum()
-            low, high = values.min(), values.max()
-            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
-            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
-
-    def facts(self) -> dict[str, Any]:
-        out: dict[str, Any] = {
-            "loss_function": self.loss_function, "loss_reduction": self.reduction, "head_width": self.width,
-        }  # fmt: skip
-        if self.label_min is not None and math.isfinite(float(self.label_min)):
-            out |= {"label_min": int(self.label_min), "label_max": int(self.label_max)}
-        if self.counts is not None:
-            shares = (self.counts / max(1, self.n)).tolist()
-            out["n_classes"] = self.width
-            if self.per_row >= MANY_TARGETS:
-                out |= {
-                    "task": "language_model",
-                    "class_prior": tuple(sorted(shares, reverse=True)),
-                }
-            else:
-                out |= {"task": "classification", "class_prior": tuple(shares)}
-        elif self.n:
-            mean = float(self.total) / self.n
-            out |= {
-                "target_mean": mean,
-                "target_variance": max(0.0, float(self.squares) / self.n - mean**2),
-            }
-            if self.loss_function.startswith("binary"):
-                out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
-            elif self.loss_function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
-                out["task"] = "regression"
-        return out
 
 
 @dataclass
@@ -377,9 +301,8 @@ class Collector:
         from torch.utils.data import IterableDataset, RandomSampler
 
         trained = set(self.trained_loaders)
-        for index in sorted(
-            trained, reverse=True
-        ):  # a re-wrapped loader (accelerate) inherits from its source
+        # A re-wrapped loader (accelerate) inherits from its source.
+        for index in sorted(trained, reverse=True):
             mine = session.loaders[index]
             trained |= {
                 i for i, other in enumerate(session.loaders[:index])
@@ -400,8 +323,9 @@ class Collector:
                 n_samples = n_batches = None
             out.append(
                 LoaderFact(
-                    index=index, batch_size=loader.batch_size, n_samples=n_samples, n_batches=n_batches,
-                    trained=index in trained, reason=reason, drop_last=bool(loader.drop_last),
+                    index=index, batch_size=loader.batch_size, n_samples=n_samples,
+                    n_batches=n_batches, trained=index in trained, reason=reason,
+                    drop_last=bool(loader.drop_last),
                     shuffled=isinstance(getattr(loader, "sampler", None), RandomSampler),
                 )
             )  # fmt: skip
@@ -417,8 +341,13 @@ class Collector:
         return {
             "optimizers": self.optimizers(session),
             "loaders": self.loaders(session),
-            "norms": tuple(paths[id(m)] for m in modules if isinstance(m, NORM_MODULES) and paths[id(m)]),
-            "dropout": tuple(float(m.p) for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0),
+            "norms": tuple(
+                paths[id(m)] for m in modules if isinstance(m, NORM_MODULES) and paths[id(m)]
+            ),
+            "dropout": tuple(
+                float(m.p) for m in modules
+                if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
+            ),
             "schedulers": tuple(self.schedulers),
             "lr_written_by_program": self.lr_changes > 0 and not self.schedulers,
             "clips": tuple(
@@ -426,7 +355,9 @@ class Collector:
                 for k, n in self.clips.items()
             ),
             "grads_zeroed": not (len(self.kept_grads) >= 2 and all(self.kept_grads)),
-            "trained_in_eval_mode": self.train_forwards > 0 and self.eval_mode_forwards > 0.9 * self.train_forwards,
+            "trained_in_eval_mode": (
+                self.train_forwards > 0 and self.eval_mode_forwards > 0.9 * self.train_forwards
+            ),
             "detached": not any_grad,
             "pretrained": self.pretrained or any(
                 bool(getattr(getattr(r, "config", None), "_name_or_path", "")) for r in roots
@@ -457,8 +388,8 @@ def build_facts(
     if graph is not None:
         sites = graph.activations()
         known |= {
-            "layers": graph.layers(), "activations": sites, "watch_points": graph.watch_points(sites),
-            "output_activation": graph.output_activation,
+            "layers": graph.layers(), "activations": sites,
+            "watch_points": graph.watch_points(sites), "output_activation": graph.output_activation,
         }  # fmt: skip
     elif session.facts is not None:
         for name in ("layers", "activations", "watch_points", "output_activation"):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 MAX_ELEMENTS = 65_536
-"""Elements copied per tensor for the update norm: larger tensors are sampled by stride. Memory stays small and the
-ratio update/weight is estimated on equal elements."""
+"""Elements copied per tensor for the update norm: larger tensors are sampled by stride.
+Memory stays small and the ratio update/weight is estimated on equal elements."""
 
 
 class LayerSampler:
     """Watches parameter tensors of two or more dimensions."""
 
-    def __init__(self, parameters: list[tuple[str, torch.Tensor]]) -> None:
+    def __init__(self, parameters: Sequence[tuple[str, torch.Tensor]]) -> None:
         self.names = [name for name, _ in parameters]
-        self.parameters = [parameter for _, parameter in parameters]
+        self.parameters: list[torch.Tensor] = [parameter for _, parameter in parameters]
         self._before: list[torch.Tensor] = []
         self._row: dict[str, list[torch.Tensor]] = {}
 
@@ -25,7 +26,8 @@ class LayerSampler:
         """Take gradient and weight norms, and copies to measure the real update.
 
         Args:
-            clip_factor: norm after / before the program's clip, to undo it in the reported gradient norms.
+            clip_factor: norm after / before the program's clip,
+                to undo it in the reported gradient norms.
             optimizer: for Adam's second moments.
         """
         nan = torch.tensor(math.nan)
@@ -68,7 +70,7 @@ def _subset(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _below_eps(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
-    """Share of entries with sqrt(vhat) < 10 eps: Adam's step is damped there instead of normalised."""
+    """Share of entries with sqrt(vhat) < 10 eps: Adam's step is damped there, not normalised."""
     state = optimizer.state.get(parameter, {})
     second = state.get("exp_avg_sq")
     group = optimizer.param_groups[0]
@@ -81,7 +83,8 @@ def _below_eps(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> tor
     beta2 = float(group["betas"][1]) if "betas" in group else 0.999
     count = max(1.0, float(state.get("step", 1)))
     corrected = _subset(second).float() / (1 - beta2**count)
-    return (corrected.sqrt() < 10 * float(group["eps"])).float().mean()
+    below: torch.Tensor = corrected.sqrt() < 10 * float(group["eps"])
+    return below.float().mean()
 
 
 def _fetch(values: list[torch.Tensor]) -> list[float]:

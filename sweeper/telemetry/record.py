@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Captured:
-    """The first training batches as the model and its loss saw them (fresh samples, padded with zeros)."""
+    """The first training batches as the model and its loss saw them.
+
+    Fresh samples, padded with zeros.
+    """
 
     inputs: np.ndarray[Any, Any]  # [N, ...] float features or images, or integer ids
     targets: np.ndarray[Any, Any]  # [N] or [N, ...]
@@ -48,8 +51,8 @@ def read_captured(folder: Path) -> Captured | None:
     with np.load(path, allow_pickle=False) as arrays:
         return Captured(
             inputs=arrays["inputs"], targets=arrays["targets"],
-            logits_first=arrays["first_logits"] if "first_logits" in arrays else None,
-            logits_last=arrays["last_logits"] if "last_logits" in arrays else None,
+            logits_first=arrays.get("first_logits"),
+            logits_last=arrays.get("last_logits"),
         )  # fmt: skip
 
 
@@ -125,7 +128,8 @@ def _layer_series(rows: Rows) -> LayerSeries | None:
     width = len(named["names"])
     return LayerSeries(
         names=tuple(named["names"]), sizes=tuple(named["sizes"]), step=_column(rows, "t"),
-        grad_norm=_matrix(rows, "grad_norm", width), weight_norm=_matrix(rows, "weight_norm", width),
+        grad_norm=_matrix(rows, "grad_norm", width),
+        weight_norm=_matrix(rows, "weight_norm", width),
         update_norm=_matrix(rows, "update_norm", width),
         first_update_sum=np.array([float(r["first_update_sum"][0]) for r in rows]),
         adam_below_eps=_matrix(rows, "adam_below_eps", width),

@@ -19,11 +19,12 @@ from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.activations import ActivationSampler
 from sweeper.telemetry.buffer import BLOCK, StepBuffer
 from sweeper.telemetry.evaluation import Evaluation, correct_mask, mean_loss
-from sweeper.telemetry.facts import Collector, GraphFacts, Targets, Tracer, build_facts
+from sweeper.telemetry.facts import Collector, GraphFacts, Tracer, build_facts
 from sweeper.telemetry.layers import LayerSampler
 from sweeper.telemetry.samples import Capture, SeenSamples, model_input
 from sweeper.telemetry.schedule import activations_due, layers_due
 from sweeper.telemetry.signals import SignalWriter
+from sweeper.telemetry.targets import Targets
 from sweeper.types import Facts
 
 HOPELESS_STEPS = 20
@@ -39,7 +40,8 @@ class Recorder(Observer):
         session: the run that is watched.
         folder: run folder; signals.jsonl, facts.json and captured.npz are written there.
         stop_when_hopeless: end the run once the loss is non-finite for good.
-        swapped_to: activation that a remedy puts in place of the program's, for saturation and death.
+        swapped_to: activation that a remedy puts in place of the program's,
+            for saturation and death.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class Recorder(Observer):
         self._non_finite = 0
         self._steps: list[int] = []
 
-    # -- data -----------------------------------------------------------------------------------------------
+    # -- data --------------------------------------------------------------------------------------
 
     def epoch_started(self, index: int) -> None:
         self._epochs[index] = self._epochs.get(index, 0) + 1
@@ -91,7 +93,7 @@ class Recorder(Observer):
     def batch_loaded(self, index: int) -> None:
         self._last_loader = index
 
-    # -- model ----------------------------------------------------------------------------------------------
+    # -- model -------------------------------------------------------------------------------------
 
     def models_found(self, roots: list[nn.Module]) -> None:
         if self.tracer:
@@ -137,10 +139,14 @@ class Recorder(Observer):
             if not self.collector.input_dtype:
                 self.collector.input_dtype = str(rows.dtype).removeprefix("torch.")
                 self.collector.input_features = int(rows[0].numel())
-        if self.activations and not self.activations.running and activations_due(self.session.step):
-            if self._last_window != self.session.step:
-                self._last_window = self.session.step
-                self.activations.open(lambda: not torch.is_grad_enabled())
+        if (
+            self.activations
+            and not self.activations.running
+            and activations_due(self.session.step)
+            and self._last_window != self.session.step
+        ):
+            self._last_window = self.session.step
+            self.activations.open(lambda: not torch.is_grad_enabled())
 
     _last_window = -1
 
@@ -218,7 +224,7 @@ class Recorder(Observer):
         ]
         self.collector.kept_grads.append(any(bool(g.abs().max() > 0) for g in gradients[:4]))
 
-    # -- steps ----------------------------------------------------------------------------------------------
+    # -- steps -------------------------------------------------------------------------------------
 
     def program_clipped(
         self, kind: str, max_norm: float, norm_type: float, total_norm: Any
@@ -267,7 +273,9 @@ class Recorder(Observer):
         if self._layers_now and self.layers is not None:
             self.writer.write(
                 "layers", t=step, **self.layers.after(), **({} if step else {
-                    "names": self.layers.names, "sizes": [p.numel() for p in self.layers.parameters]})
+                    "names": self.layers.names,
+                    "sizes": [p.numel() for p in self.layers.parameters],
+                })
             )  # fmt: skip
             self._layers_now = False
         self._summarise_rows()
@@ -298,10 +306,12 @@ class Recorder(Observer):
                 accuracy=right / max(1, sum(r[2].numel() for r in rows if r[2] is not None))
             )
         for row in rows:
-            self._pending.append((len(self.buffer.rows), *row[1:]))  # type: ignore[arg-type]
+            self._pending.append((len(self.buffer.rows), *row[1:]))
 
     def _fresh(self, n_rows: int) -> dict[str, list[float]]:
-        """Columns over the block: samples not trained on before, how many were right, their mean loss."""
+        """Columns over the block:
+        samples not trained on before, how many were right, their mean loss.
+        """
         fresh_n, right_n = [0.0] * n_rows, [math.nan] * n_rows
         loss_sum = [0.0] * n_rows
         for index, checks, right, loss, first_epoch in self._pending:
@@ -324,8 +334,8 @@ class Recorder(Observer):
                     0.0 if math.isnan(right_n[index]) else right_n[index]
                 )
         self._pending.clear()
-        loss = [s / n if n else math.nan for s, n in zip(loss_sum, fresh_n, strict=True)]
-        return {"fresh_n": fresh_n, "fresh_correct": right_n, "fresh_loss": loss}
+        means = [s / n if n else math.nan for s, n in zip(loss_sum, fresh_n, strict=True)]
+        return {"fresh_n": fresh_n, "fresh_correct": right_n, "fresh_loss": means}
 
     def _flush(self) -> None:
         n_rows = len(self.buffer.rows)
@@ -349,7 +359,7 @@ class Recorder(Observer):
         if not self.evaluation.empty or self.evaluation.rows:
             self.evaluation = Evaluation(self.seen)
 
-    # -- facts ----------------------------------------------------------------------------------------------
+    # -- facts -------------------------------------------------------------------------------------
 
     def scheduler_built(self, name: str) -> None:
         self.collector.schedulers[name] = None

@@ -1,4 +1,4 @@
-"""Which samples a batch holds: seen before or fresh, and a copy of the first ones for the probes."""
+"""Which samples a batch holds, seen before or fresh; a copy of the first ones for the probes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _NOT_DATA = (
 
 
 def model_input(args: Any, kwargs: Any) -> torch.Tensor | None:
-    """The tensor that carries the samples: the first that is given, labels, masks and states left aside.
+    """The tensor that carries the samples:
+    the first that is given, labels, masks and states left aside.
 
     A bag of ids with offsets (EmbeddingBag) is padded to one row a sample.
     """
@@ -53,8 +54,8 @@ def _padded_bags(ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
 class SeenSamples:
     """Tells fresh samples from repeated ones by a checksum of each row.
 
-    A row is projected on a fixed vector; equal rows give equal sums. The set of sums stays on the host, filled in
-    blocks by the recorder.
+    A row is projected on a fixed vector; equal rows give equal sums.
+    The set of sums stays on the host, filled in blocks by the recorder.
     """
 
     def __init__(self) -> None:
@@ -102,8 +103,8 @@ class Capture:
     def add(self, rows: torch.Tensor, targets: torch.Tensor, logits: torch.Tensor) -> None:
         if self.full or not len(rows) or (self.inputs and self.inputs[0].ndim != rows.dim()):
             return
-        x = rows.detach().reshape(len(rows), -1).cpu()
-        x = (x.float() if x.is_floating_point() else x).numpy().copy()
+        flat = rows.detach().reshape(len(rows), -1).cpu()
+        x = (flat.float() if flat.is_floating_point() else flat).numpy().copy()
         self.inputs.append(x.reshape(tuple(rows.shape)))
         self.targets.append(targets.detach().float().cpu().numpy().copy())
         if self.first_logits is None:
@@ -112,7 +113,10 @@ class Capture:
         self.bytes += x.nbytes
 
     def save(self, path: Path) -> None:
-        """Write ``captured.npz`` (plain arrays, no pickle); rows of different lengths are padded with zeros."""
+        """Write ``captured.npz`` (plain arrays, no pickle).
+
+        Rows of different lengths are padded with zeros.
+        """
         if not self.inputs:
             return
         arrays = {"inputs": _stacked(self.inputs), "targets": _stacked(self.targets)}

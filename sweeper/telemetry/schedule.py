@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def layers_due(step: int) -> bool:
-    """Per-layer norms: steps 0 to 4, then about every tenth of what has passed, at least every 50th step."""
+    """Per-layer norms:
+    steps 0 to 4, then about every tenth of what has passed, at least every 50th step.
+    """
     if step < 5:
         return True
     if step < 100:

@@ -1,8 +1,8 @@
 """``signals.jsonl``: append-only, flushed, versioned; a torn last line is dropped on reading.
 
-Every line is one JSON object with ``k``, its kind: ``header`` (version), ``steps`` (a block of per-step series,
-columns by name), ``layers``, ``activations``, ``eval``. Non-finite numbers are the strings NaN, Infinity and
--Infinity, so every line is strict JSON.
+Every line is one JSON object with ``k``, its kind: ``header`` (version), ``steps`` (a block of
+per-step series, columns by name), ``layers``, ``activations``, ``eval``. Non-finite numbers are the
+strings NaN, Infinity and -Infinity, so every line is strict JSON.
 """
 
 from __future__ import annotations

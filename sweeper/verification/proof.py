@@ -1,4 +1,6 @@
-"""From restored candidates to verified fixes: make each as small as it goes, then prove it on fresh seeds."""
+"""From restored candidates to verified fixes:
+make each as small as it goes, then prove it on fresh seeds.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class Proof:
         bench: makes the runs.
         rule: seeds and how many must be restored.
         best_skill: best of the search, for "as good as what the study reached".
-        over: why to stop, or the empty string, given the number of verified fixes and seconds ahead.
+        over: why to stop, or the empty string,
+            given the number of verified fixes and seconds ahead.
     """
 
     bench: Bench
@@ -67,7 +70,10 @@ class Proof:
         return [v.result(self.necessary.get(v.fix.hash)) for v in self._rejudged()]
 
     def verify_best(self, fix: Fix) -> list[VerifiedFix]:
-        """Put one fix to the proof although it was not restored in the search: it may still improve."""
+        """Put one fix to the proof although it was not restored in the search.
+
+        It may still improve.
+        """
         self._verify(fix, stop_early=False)
         self._run_controls()
         return self.results()

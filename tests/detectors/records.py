@@ -32,16 +32,28 @@ LN10 = float(np.log(10))
 
 def optimizer(**changes: Any) -> OptimizerFact:
     values: dict[str, Any] = {
-        "name": "Adam", "peak_lr": (1e-3,), "first_lr": 1e-3, "last_lr": 1e-3, "weight_decay": 0.0,
-        "momentum": 0.0, "n_parameters": 10_000, "n_frozen": 0, "n_without_grad": 0, "n_missing": 0,
-    }  # fmt: skip
+        "name": "Adam",
+        "peak_lr": (1e-3,),
+        "first_lr": 1e-3,
+        "last_lr": 1e-3,
+        "weight_decay": 0.0,
+        "momentum": 0.0,
+        "n_parameters": 10_000,
+        "n_frozen": 0,
+        "n_without_grad": 0,
+        "n_missing": 0,
+    }
     return OptimizerFact(**(values | changes))
 
 
 def layer(name: str, **changes: Any) -> LayerFact:
     values: dict[str, Any] = {
-        "name": name, "kind": "Linear", "n_in": 50, "n_out": 50, "followed_by": "relu",
-    }  # fmt: skip
+        "name": name,
+        "kind": "Linear",
+        "n_in": 50,
+        "n_out": 50,
+        "followed_by": "relu",
+    }
     return LayerFact(**(values | changes))
 
 
@@ -55,18 +67,27 @@ def facts(**changes: Any) -> Facts:
     n_layers = changes.pop("n_layers", 4)
     function = changes.pop("function", "relu")
     values: dict[str, Any] = {
-        "task": "classification", "loss_function": "cross_entropy", "n_classes": 10, "head_width": 10,
-        "label_max": 9, "class_prior": (0.1,) * 10, "batch_size": BATCH, "optimizers": (optimizer(),),
-        "layers": tuple(
-            layer(f"l{i}", is_output=i == n_layers - 1) for i in range(n_layers)
-        ),
+        "task": "classification",
+        "loss_function": "cross_entropy",
+        "n_classes": 10,
+        "head_width": 10,
+        "label_max": 9,
+        "class_prior": (0.1,) * 10,
+        "batch_size": BATCH,
+        "optimizers": (optimizer(),),
+        "layers": tuple(layer(f"l{i}", is_output=i == n_layers - 1) for i in range(n_layers)),
         "activations": tuple(site(function, f"a{i}") for i in range(n_layers - 1)),
-        "n_parameters": 10_000, "n_roots": 1, "steps": STEPS, "finished": True,
-    }  # fmt: skip
+        "n_parameters": 10_000,
+        "n_roots": 1,
+        "steps": STEPS,
+        "finished": True,
+    }
     return Facts(**(values | changes))
 
 
-def sound_loss(n: int = STEPS, start: float = LN10, end: float = 0.3, noise: float = 0.05) -> Floats:
+def sound_loss(
+    n: int = STEPS, start: float = LN10, end: float = 0.3, noise: float = 0.05
+) -> Floats:
     """A loss that falls exponentially with seeded noise."""
     rng = np.random.default_rng(0)
     fall = end + (start - end) * np.exp(-np.arange(n) / (n / 8))
@@ -83,10 +104,16 @@ def series(n: int = STEPS, n_pass: int = PASS, **changes: Floats | float) -> dic
     if "loss" in changes:
         changes.setdefault("task_loss", changes["loss"])
     values: dict[str, Any] = {
-        "loss": sound_loss(n), "task_loss": sound_loss(n), "n": float(BATCH), "majority": 0.15,
-        "accuracy": np.clip(1 - sound_loss(n) / LN10, 0.1, 1.0), "grad_norm": flat(1.0, n, 0.1),
-        "clipped_norm": flat(1.0, n, 0.1), "lr": 1e-3, "skipped": 0.0,
-    }  # fmt: skip
+        "loss": sound_loss(n),
+        "task_loss": sound_loss(n),
+        "n": float(BATCH),
+        "majority": 0.15,
+        "accuracy": np.clip(1 - sound_loss(n) / LN10, 0.1, 1.0),
+        "grad_norm": flat(1.0, n, 0.1),
+        "clipped_norm": flat(1.0, n, 0.1),
+        "lr": 1e-3,
+        "skipped": 0.0,
+    }
     values |= changes
     out = {k: np.full(n, v) if np.isscalar(v) else np.asarray(v) for k, v in values.items()}
     fresh = np.arange(n) < n_pass
@@ -103,44 +130,65 @@ def chance(**changes: Any) -> dict[str, Floats]:
 
 
 def layers(
-    n_layers: int = 4, n_samples: int = 30, decades: float = 0.0, ratio: float = 1e-3, scale: float = 1.0,
+    n_layers: int = 4,
+    n_samples: int = 30,
+    decades: float = 0.0,
+    ratio: float = 1e-3,
+    scale: float = 1.0,
     shrink: float = 1.0,
-) -> LayerSeries:  # fmt: skip
-    """``decades``: gradient lost from the last layer to the first; ``scale``: first weights times 1/sqrt(50)."""
+) -> LayerSeries:
+    """``decades``: gradient lost from the last layer to the first; ``scale``: first weights times
+    1/sqrt(50)."""
     size = 2500
     depth = np.linspace(1.0, 0.0, n_layers)
     gradient = 10.0 ** (-decades * depth) * np.sqrt(size) * 1e-3
     grown = np.geomspace(1.0, shrink, n_samples)[:, None]
     weight = np.full((n_samples, n_layers), scale / np.sqrt(50) * np.sqrt(size)) * grown
     return LayerSeries(
-        names=tuple(f"l{i}.weight" for i in range(n_layers)), sizes=(size,) * n_layers,
-        step=np.linspace(0, STEPS - 1, n_samples).round(), grad_norm=np.tile(gradient, (n_samples, 1)),
-        weight_norm=weight, update_norm=weight * ratio, first_update_sum=np.full(n_samples, -1.0),
+        names=tuple(f"l{i}.weight" for i in range(n_layers)),
+        sizes=(size,) * n_layers,
+        step=np.linspace(0, STEPS - 1, n_samples).round(),
+        grad_norm=np.tile(gradient, (n_samples, 1)),
+        weight_norm=weight,
+        update_norm=weight * ratio,
+        first_update_sum=np.full(n_samples, -1.0),
         adam_below_eps=np.zeros((n_samples, n_layers)),
-    )  # fmt: skip
+    )
 
 
 def activations(
-    cosine: tuple[float, float] = (0.4, 0.5), rank: tuple[float, float] = (30.0, 20.0),
-    dead: tuple[float, float] = (0.0, 0.05), saturated: tuple[float, float] = (0.0, 0.0),
-    rows: float = 512, function: str = "relu",
-) -> ActivationSeries:  # fmt: skip
+    cosine: tuple[float, float] = (0.4, 0.5),
+    rank: tuple[float, float] = (30.0, 20.0),
+    dead: tuple[float, float] = (0.0, 0.05),
+    saturated: tuple[float, float] = (0.0, 0.0),
+    rows: float = 512,
+    function: str = "relu",
+) -> ActivationSeries:
     """Two watched layers (hidden and pooled), four samples, values from the first to the last."""
 
     def line(ends: tuple[float, float]) -> Floats:
         return np.tile(np.linspace(*ends, 4)[:, None], (1, 2))
 
     return ActivationSeries(
-        names=("l2", "l3"), functions=(function, "pooled"), step=np.array([0.0, 30.0, 100.0, 299.0]),
-        n_samples=np.full(4, rows), cosine=line(cosine), erank=line(rank), dead_share=line(dead),
+        names=("l2", "l3"),
+        functions=(function, "pooled"),
+        step=np.array([0.0, 30.0, 100.0, 299.0]),
+        n_samples=np.full(4, rows),
+        cosine=line(cosine),
+        erank=line(rank),
+        dead_share=line(dead),
         saturated_share=line(saturated),
-    )  # fmt: skip
+    )
 
 
 def evals(
-    accuracy: float = np.nan, prior: float = 0.1, loss: tuple[float, ...] = (np.nan,), n: float = 1000,
-    skill: float = np.nan, fresh_share: float = 1.0,
-) -> EvalSeries:  # fmt: skip
+    accuracy: float = np.nan,
+    prior: float = 0.1,
+    loss: tuple[float, ...] = (np.nan,),
+    n: float = 1000,
+    skill: float = np.nan,
+    fresh_share: float = 1.0,
+) -> EvalSeries:
     """Evaluation phases spread to the end of the run; accuracy and skill belong to the last."""
     count = len(loss)
 
@@ -149,19 +197,34 @@ def evals(
 
     known = skill if np.isfinite(skill) else (accuracy - prior) / (1 - prior)
     return EvalSeries(
-        step=np.linspace(STEPS / count, STEPS, count), n=np.full(count, n), loss=np.array(loss),
-        accuracy=last(accuracy), skill=last(known), fresh_share=np.full(count, fresh_share),
-    )  # fmt: skip
+        step=np.linspace(STEPS / count, STEPS, count),
+        n=np.full(count, n),
+        loss=np.array(loss),
+        accuracy=last(accuracy),
+        skill=last(known),
+        fresh_share=np.full(count, fresh_share),
+    )
 
 
 def record(
-    steps: Mapping[str, Floats] | None = None, *, what: Facts | None = None,
-    by_layer: LayerSeries | None = None, hidden: ActivationSeries | None = None,
-    evaluated: EvalSeries | None = None, status: str = "finished",
-) -> RunRecord:  # fmt: skip
+    steps: Mapping[str, Floats] | None = None,
+    *,
+    what: Facts | None = None,
+    by_layer: LayerSeries | None = None,
+    hidden: ActivationSeries | None = None,
+    evaluated: EvalSeries | None = None,
+    status: str = "finished",
+) -> RunRecord:
     values = series() if steps is None else steps
     return RunRecord(
-        folder=None, fix=Fix(), seed=0, max_steps=None, facts=facts() if what is None else what, steps=values,
+        folder=None,
+        fix=Fix(),
+        seed=0,
+        max_steps=None,
+        facts=facts() if what is None else what,
+        steps=values,
         outcome=Outcome(status=status, steps=len(values.get("loss", ()))),  # type: ignore[arg-type]
-        layers=by_layer, activations=hidden, evals=evaluated,
-    )  # fmt: skip
+        layers=by_layer,
+        activations=hidden,
+        evals=evaluated,
+    )

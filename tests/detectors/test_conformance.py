@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
@@ -19,7 +20,9 @@ def empty() -> RunRecord:
 
 def one_step() -> RunRecord:
     steps = {k: v[:1] for k, v in series().items()}
-    return record(steps, by_layer=layers(n_samples=1), hidden=activations(), evaluated=evals(accuracy=0.5))
+    return record(
+        steps, by_layer=layers(n_samples=1), hidden=activations(), evaluated=evals(accuracy=0.5)
+    )
 
 
 def all_nan() -> RunRecord:
@@ -29,36 +32,57 @@ def all_nan() -> RunRecord:
         steps,
         what=facts(class_prior=(float("nan"),) * 10, target_variance=float("nan")),
         by_layer=replace(
-            by_layer, **{n: np.full_like(getattr(by_layer, n), np.nan) for n in ("grad_norm", "weight_norm", "update_norm")}
+            by_layer,
+            **{
+                n: np.full_like(getattr(by_layer, n), np.nan)
+                for n in ("grad_norm", "weight_norm", "update_norm")
+            },
         ),
         hidden=replace(
             hidden,
-            **{n: np.full_like(hidden.cosine, np.nan) for n in ("cosine", "erank", "dead_share", "saturated_share")},
+            **{
+                n: np.full_like(hidden.cosine, np.nan)
+                for n in ("cosine", "erank", "dead_share", "saturated_share")
+            },
         ),
         evaluated=replace(held, accuracy=held.accuracy * np.nan, skill=held.skill * np.nan),
     )
 
 
 def infinite() -> RunRecord:
-    steps = {k: np.full_like(v, np.inf) if k in ("loss", "task_loss", "grad_norm") else v for k, v in series().items()}
+    steps = {
+        k: np.full_like(v, np.inf) if k in ("loss", "task_loss", "grad_norm") else v
+        for k, v in series().items()
+    }
     return record(steps, by_layer=layers(ratio=float("inf")))
 
 
 def zeros() -> RunRecord:
     steps = {k: np.zeros_like(v) for k, v in series().items()}
     by_layer = layers()
-    return record(steps, by_layer=replace(by_layer, grad_norm=by_layer.grad_norm * 0, weight_norm=by_layer.weight_norm * 0))
+    return record(
+        steps,
+        by_layer=replace(
+            by_layer, grad_norm=by_layer.grad_norm * 0, weight_norm=by_layer.weight_norm * 0
+        ),
+    )
 
 
-RECORDS = {
-    "empty": empty, "one_step": one_step, "all_nan": all_nan, "infinite": infinite, "zeros": zeros,
-    "chance": lambda: record(chance(), by_layer=layers(ratio=0.0), hidden=activations(dead=(1.0, 1.0))),
-}  # fmt: skip
+RECORDS: dict[str, Callable[[], RunRecord]] = {
+    "empty": empty,
+    "one_step": one_step,
+    "all_nan": all_nan,
+    "infinite": infinite,
+    "zeros": zeros,
+    "chance": lambda: record(
+        chance(), by_layer=layers(ratio=0.0), hidden=activations(dead=(1.0, 1.0))
+    ),
+}
 
 
 @pytest.mark.parametrize("make", RECORDS.values(), ids=RECORDS.keys())
-def test_no_record_raises(make: object) -> None:
-    made = make()  # type: ignore[operator]
+def test_no_record_raises(make: Callable[[], RunRecord]) -> None:
+    made = make()
     findings, _ = detect_all(made)
     for finding in findings:
         assert 0 <= finding.severity <= 1
@@ -88,7 +112,13 @@ def test_cause_is_documented(name: str) -> None:
     assert len(rule.definition) > 30
     assert rule.source
     assert rule.cause not in rule.explains
-    incurable = {"labels_without_signal", "label_noise", "non_finite_data", "constant_inputs", "code_fault"}
+    incurable = {
+        "labels_without_signal",
+        "label_noise",
+        "non_finite_data",
+        "constant_inputs",
+        "code_fault",
+    }
     assert bool(rule.remedies) == (name not in incurable)
 
 
@@ -99,4 +129,6 @@ def test_every_cause_has_a_rule() -> None:
 def test_findings_do_not_depend_on_the_order_of_detectors() -> None:
     ill = RECORDS["chance"]()
     by_itself = [d.run(ill) for d in reversed(all_detectors().values())]
-    assert {f.symptom for f in by_itself if isinstance(f, Finding)} == {f.symptom for f in detect_all(ill)[0]}
+    assert {f.symptom for f in by_itself if isinstance(f, Finding)} == {
+        f.symptom for f in detect_all(ill)[0]
+    }

@@ -1,9 +1,10 @@
-"""Each detector: a record just over its limit, one just under it, and a sound run with the same sign."""
+"""Each detector: a record just over its limit, one just under it, and a sound run with the same
+sign."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from tests.detectors.records import (
     evals,
     facts,
     flat,
+    layer,
     layers,
+    optimizer,
     record,
     series,
     sound_loss,
@@ -51,7 +54,7 @@ def rising(end: float) -> RunRecord:
 
 
 def swinging(width: float) -> RunRecord:
-    loss = 3.0 + width * 3.0 * (-1.0) ** np.arange(STEPS)
+    loss = np.asarray(3.0 + width * 3.0 * (-1.0) ** np.arange(STEPS), dtype=np.float64)
     return record(series(loss=loss, accuracy=0.1))
 
 
@@ -161,7 +164,9 @@ PAIRS = (
 )
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.symptom}-{'critical' if p.critical else 'told'}")
+@pytest.mark.parametrize(
+    "pair", PAIRS, ids=lambda p: f"{p.symptom}-{'critical' if p.critical else 'told'}"
+)
 def test_pair(pair: Pair) -> None:
     detector = all_detectors()[pair.symptom.value]
     found = detector.run(pair.fires())
@@ -197,7 +202,8 @@ def test_a_sound_run_is_quiet() -> None:
     ids=["dead", "collapsed", "saturated", "starved", "vanishing", "exploding"],
 )
 def test_what_does_no_harm_is_never_critical(parts: dict[str, Any]) -> None:
-    """Fine-tuning moves little, trained classifiers collapse within classes: only ill runs are failing."""
+    """Fine-tuning moves little, trained classifiers collapse within classes: only ill runs are
+    failing."""
     ill, sound = learned_ill(**parts)
     assert any(f.critical for f in detect_all(ill)[0])
     assert not any(f.critical for f in detect_all(sound)[0])
@@ -205,7 +211,9 @@ def test_what_does_no_harm_is_never_critical(parts: dict[str, Any]) -> None:
 
 def test_critical_findings_come_first_and_roots_before_what_they_explain() -> None:
     findings, _ = detect_all(
-        record(chance(), by_layer=layers(decades=4.0, ratio=1e-8), hidden=activations(dead=(0.4, 0.4)))
+        record(
+            chance(), by_layer=layers(decades=4.0, ratio=1e-8), hidden=activations(dead=(0.4, 0.4))
+        )
     )
     symptoms = [f.symptom for f in findings]
     assert [f.critical for f in findings] == sorted([f.critical for f in findings], reverse=True)
@@ -215,7 +223,9 @@ def test_critical_findings_come_first_and_roots_before_what_they_explain() -> No
 def test_late_flatness_does_not_hide_an_early_explosion() -> None:
     loss = with_value(flat(LN10), slice(1, 5), 1e9)
     norm = with_value(flat(1e-6), slice(0, 5), 1e8)
-    symptoms = {f.symptom for f in detect_all(record(chance(loss=loss, grad_norm=norm)))[0] if f.critical}
+    symptoms = {
+        f.symptom for f in detect_all(record(chance(loss=loss, grad_norm=norm)))[0] if f.critical
+    }
     assert symptoms >= {Symptom.DIVERGENCE, Symptom.EXPLODING_GRADIENT, Symptom.FLAT_LOSS}
 
 
@@ -223,7 +233,9 @@ def test_nan_weights_tell_when_no_loss_was_ever_finite() -> None:
     nan = np.full(STEPS, np.nan)
     by_layer = layers()
     by_layer.weight_norm[3:] = np.nan
-    found = all_detectors()["non_finite"].run(record(series(loss=nan, grad_norm=nan), by_layer=by_layer))
+    found = all_detectors()["non_finite"].run(
+        record(series(loss=nan, grad_norm=nan), by_layer=by_layer)
+    )
     assert isinstance(found, Finding)
     assert found.critical
     assert found.layers[0] == "l0.weight"
@@ -250,3 +262,29 @@ def test_thresholds_are_checked(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(s.value for s in Symptom))
 def test_too_little_is_an_answer(name: str) -> None:
     assert isinstance(all_detectors()[name].run(record({})), Insufficient)
+
+
+def test_places_of_an_image_that_see_nothing_are_not_dead_units() -> None:
+    stack = (layer("l1", kind="Conv2d"), layer("l2"), layer("l3", is_output=True))
+    dense = record(chance(), what=facts(layers=stack[1:]), hidden=activations(dead=(0.7, 0.7)))
+    behind = record(
+        chance(), what=facts(layers=stack), hidden=only(activations(dead=(0.7, 0.7)), 0)
+    )
+    assert isinstance(all_detectors()["dead_units"].run(dense), Finding)
+    assert all_detectors()["dead_units"].run(behind) is None
+
+
+def only(hidden: Any, column: int) -> Any:
+    """The same samples with one watched layer."""
+    parts = {
+        name: getattr(hidden, name)[:, [column]]
+        for name in ("cosine", "erank", "dead_share", "saturated_share")
+    }
+    return replace(
+        hidden, names=(hidden.names[column],), functions=(hidden.functions[column],), **parts
+    )
+
+
+def test_models_trained_against_each_other_are_left_alone() -> None:
+    gan = facts(optimizers=(optimizer(), optimizer()), n_roots=2, backwards_per_step=2)
+    assert not any(f.critical for f in detect_all(record(chance(), what=gan))[0])

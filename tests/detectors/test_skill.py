@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import pytest
+from numpy.typing import NDArray
 
 from sweeper.detectors.skill import (
     first_pass,
@@ -18,7 +18,18 @@ from sweeper.detectors.skill import (
     skill_of,
     skills_of,
 )
-from tests.detectors.records import LN10, PASS, STEPS, chance, evals, facts, flat, record, series, sound_loss
+from tests.detectors.records import (
+    LN10,
+    PASS,
+    STEPS,
+    chance,
+    evals,
+    facts,
+    flat,
+    record,
+    series,
+    sound_loss,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,20 +69,31 @@ def test_a_small_evaluation_can_say_yes_but_not_no() -> None:
 
 def test_regression_and_language_models_use_their_own_measure() -> None:
     regression = facts(
-        task="regression", loss_function="mse_loss", class_prior=(), n_classes=0, target_variance=2.0, target_mean=0.0
+        task="regression",
+        loss_function="mse_loss",
+        class_prior=(),
+        n_classes=0,
+        target_variance=2.0,
+        target_mean=0.0,
     )
     steps = series(accuracy=np.nan)
     steps["r2_error"] = steps["n"] * 0.5
     found = skill_of(record(steps, what=regression))
-    assert (found.name, found.value) == ("r2", pytest.approx(0.75))
-    language = facts(task="language_model", class_prior=(0.5, 0.25, 0.25), n_classes=3, head_width=3)
+    assert found.name == "r2"
+    assert found.value == pytest.approx(0.75)
+    language = facts(
+        task="language_model", class_prior=(0.5, 0.25, 0.25), n_classes=3, head_width=3
+    )
     entropy = 1.5 * float(np.log(2))
     found = skill_of(record(series(loss=flat(0.9 * entropy)), what=language))
-    assert (found.name, found.value) == ("loss", pytest.approx(0.1, abs=0.01))
+    assert found.name == "loss"
+    assert found.value == pytest.approx(0.1, abs=0.01)
 
 
 def test_mean_squared_error_speaks_when_shapes_differ() -> None:
-    regression = facts(task="regression", loss_function="mse_loss", class_prior=(), target_variance=1.0)
+    regression = facts(
+        task="regression", loss_function="mse_loss", class_prior=(), target_variance=1.0
+    )
     found = skill_of(record(series(loss=flat(1.0), accuracy=np.nan), what=regression))
     assert is_chance(found)
 
@@ -99,7 +121,9 @@ def test_memory_is_told_from_learning() -> None:
     assert memorised(record(steps))
     assert skill_of(record(steps)).where == "fresh"
     assert learned(record(steps)) is False
-    slow = np.clip(np.linspace(0.08, 0.9, STEPS) + 0.02 * np.random.default_rng(0).standard_normal(STEPS), 0, 1)
+    slow = np.clip(
+        np.linspace(0.08, 0.9, STEPS) + 0.02 * np.random.default_rng(0).standard_normal(STEPS), 0, 1
+    )
     slow[:30] = 0.1
     assert not memorised(record(series(n_pass=30, loss=LN10 * (1.1 - slow), accuracy=slow)))
 
@@ -126,3 +150,21 @@ def test_no_prior_no_entropy(changes: dict[str, Any]) -> None:
 
 def test_negative_losses_are_not_costs() -> None:
     assert [s.name for s in skills_of(record(series(loss=flat(-5.0))))] == ["accuracy"]
+
+
+def test_weighted_losses_of_unequal_classes_say_nothing() -> None:
+    """Under a weight on the rare class accuracy falls below the majority rate, and the loss above
+    its entropy."""
+    fell = series(loss=sound_loss(start=1.2, end=0.4), accuracy=0.90)
+    assert learned(record(fell, what=UNEQUAL)) is None
+    assert not ill(record(fell, what=UNEQUAL))
+
+
+def test_characters_are_easier_than_words() -> None:
+    for width, verdict in ((65, False), (5000, True)):
+        prior = (1 / width,) * width
+        language = facts(
+            task="language_model", class_prior=prior, n_classes=width, head_width=width
+        )
+        steps = series(loss=flat(0.93 * float(np.log(width))))
+        assert learned(record(steps, what=language)) is verdict

@@ -33,14 +33,20 @@ BLOBS = np.repeat(np.arange(10), 60)
 LEARNABLE = (RNG.standard_normal((10, 20)) * 2)[BLOBS] + RNG.standard_normal((600, 20))
 
 
-def captured(inputs: Array = LEARNABLE, targets: Array = BLOBS, logits: Array | None = None) -> Captured:
+def captured(
+    inputs: Array = LEARNABLE, targets: Array = BLOBS, logits: Array | None = None
+) -> Captured:
     return Captured(
         inputs=np.asarray(inputs, dtype=np.float32) if inputs.dtype.kind == "f" else inputs,
-        targets=np.asarray(targets, dtype=np.float32), logits_first=logits, logits_last=None,
-    )  # fmt: skip
+        targets=np.asarray(targets, dtype=np.float32),
+        logits_first=logits,
+        logits_last=None,
+    )
 
 
-def stuck(*, sees: Captured | None = None, steps: dict[str, Any] | None = None, **what: Any) -> tuple[RunRecord, Any]:
+def stuck(
+    *, sees: Captured | None = None, steps: dict[str, Any] | None = None, **what: Any
+) -> tuple[RunRecord, Any]:
     parts = {k: what.pop(k) for k in ("by_layer", "hidden", "evaluated") if k in what}
     parts.setdefault("by_layer", layers())
     return record(chance(**(steps or {})), what=facts(**what), **parts), sees
@@ -52,7 +58,9 @@ def blown(**what: Any) -> tuple[RunRecord, Any]:
     loss[146:150], norm[146:150] = [4.0, 60.0, 1e3, 1e7], [30.0, 1e3, 1e5, 1e9]
     parts = {k: what.pop(k) for k in ("by_layer", "hidden") if k in what}
     sees = what.pop("sees", None)
-    return record(series(loss=loss, grad_norm=norm, accuracy=0.1), what=facts(**what), **parts), sees
+    return record(
+        series(loss=loss, grad_norm=norm, accuracy=0.1), what=facts(**what), **parts
+    ), sees
 
 
 def decayed() -> np.ndarray[Any, Any]:
@@ -80,7 +88,11 @@ def memorising() -> tuple[RunRecord, Any]:
 
 
 TRANSFORMER = tuple(layer(f"l{i}", in_attention=i % 3 == 0) for i in range(20))
-RECURRENT = (layer("emb", kind="Embedding"), layer("rnn", kind="RNN"), layer("head", is_output=True))
+RECURRENT = (
+    layer("emb", kind="Embedding"),
+    layer("rnn", kind="RNN"),
+    layer("head", is_output=True),
+)
 UNEQUAL = {"class_prior": (0.96, 0.04), "n_classes": 2, "head_width": 2, "label_max": 1}
 H = float(-(0.96 * np.log(0.96) + 0.04 * np.log(0.04)))
 
@@ -96,16 +108,25 @@ class Shows:
 
 
 CASES = (
-    Shows(Cause.CODE_FAULT, lambda: stuck(detached=True, steps={"grad_norm": 0.0}, by_layer=layers(ratio=0.0))),
+    Shows(
+        Cause.CODE_FAULT,
+        lambda: stuck(detached=True, steps={"grad_norm": 0.0}, by_layer=layers(ratio=0.0)),
+    ),
     Shows(Cause.CODE_FAULT, lambda: stuck(label_max=10, head_width=10)),
     Shows(Cause.MISSING_ZERO_GRAD, lambda: blown(grads_zeroed=False)),
     Shows(Cause.FROZEN_PARAMETERS, lambda: stuck(n_frozen=9000, by_layer=layers(ratio=0.0))),
-    Shows(Cause.PARAMETERS_NOT_IN_OPTIMIZER, lambda: stuck(optimizers=(optimizer(n_missing=9000),))),
-    Shows(Cause.TRAINED_IN_EVAL_MODE, lambda: stuck(trained_in_eval_mode=True, norms=("bn1", "bn2"))),
+    Shows(
+        Cause.PARAMETERS_NOT_IN_OPTIMIZER, lambda: stuck(optimizers=(optimizer(n_missing=9000),))
+    ),
+    Shows(
+        Cause.TRAINED_IN_EVAL_MODE, lambda: stuck(trained_in_eval_mode=True, norms=("bn1", "bn2"))
+    ),
     Shows(Cause.SOFTMAX_BEFORE_LOSS, lambda: stuck(output_activation="softmax")),
     Shows(
         Cause.SOFTMAX_BEFORE_LOSS,
-        lambda: stuck(output_activation="sigmoid", loss_function="binary_cross_entropy_with_logits"),
+        lambda: stuck(
+            output_activation="sigmoid", loss_function="binary_cross_entropy_with_logits"
+        ),
     ),
     Shows(Cause.WRONG_LOSS, lambda: stuck(loss_function="nll_loss", output_activation="softmax")),
     Shows(
@@ -115,37 +136,55 @@ CASES = (
     Shows(
         Cause.CLIP_TOO_TIGHT,
         lambda: stuck(
-            steps=clipped(), by_layer=layers(ratio=1e-7), optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),),
+            steps=clipped(),
+            by_layer=layers(ratio=1e-7),
+            optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),),
             clips=(ClipFact(kind="norm", max_norm=1e-3, norm_type=2.0, calls=STEPS),),
         ),
     ),
     Shows(
         Cause.LEARNING_RATE_TOO_LOW,
-        lambda: stuck(by_layer=layers(ratio=1e-7), optimizers=(optimizer(name="SGD", peak_lr=(1e-5,)),)),
+        lambda: stuck(
+            by_layer=layers(ratio=1e-7), optimizers=(optimizer(name="SGD", peak_lr=(1e-5,)),)
+        ),
     ),
-    Shows(Cause.OPTIMIZER_MISMATCH, lambda: stuck(optimizers=(optimizer(name="Adadelta", peak_lr=(1e-3,)),))),
-    Shows(Cause.OPTIMIZER_MISMATCH, lambda: stuck(optimizers=(optimizer(name="SGD", peak_lr=(0.01,)),), layers=TRANSFORMER)),
+    Shows(
+        Cause.OPTIMIZER_MISMATCH,
+        lambda: stuck(optimizers=(optimizer(name="Adadelta", peak_lr=(1e-3,)),)),
+    ),
+    Shows(
+        Cause.OPTIMIZER_MISMATCH,
+        lambda: stuck(optimizers=(optimizer(name="SGD", peak_lr=(0.01,)),), layers=TRANSFORMER),
+    ),
     Shows(
         Cause.LEARNING_RATE_TOO_HIGH,
         lambda: stuck(
-            by_layer=layers(ratio=0.8), hidden=activations(dead=(0.1, 1.0)), optimizers=(optimizer(peak_lr=(0.1,)),)
+            by_layer=layers(ratio=0.8),
+            hidden=activations(dead=(0.1, 1.0)),
+            optimizers=(optimizer(peak_lr=(0.1,)),),
         ),
     ),
     Shows(
         Cause.MISSING_WARMUP,
         lambda: stuck(
-            by_layer=layers(ratio=0.02), hidden=activations(cosine=(0.4, 1.0)), layers=TRANSFORMER,
+            by_layer=layers(ratio=0.02),
+            hidden=activations(cosine=(0.4, 1.0)),
+            layers=TRANSFORMER,
             optimizers=(optimizer(name="AdamW", peak_lr=(2e-3,)),),
         ),
     ),
     Shows(
         Cause.UNBOUNDED_GRADIENT,
-        lambda: blown(layers=RECURRENT, by_layer=layers(), optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),)),
+        lambda: blown(
+            layers=RECURRENT, by_layer=layers(), optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),)
+        ),
     ),
     Shows(
         Cause.SATURATING_ACTIVATION,
         lambda: stuck(
-            n_layers=6, function="sigmoid", by_layer=layers(6, decades=5.0, ratio=1e-6),
+            n_layers=6,
+            function="sigmoid",
+            by_layer=layers(6, decades=5.0, ratio=1e-6),
             optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),),
         ),
     ),
@@ -157,7 +196,9 @@ CASES = (
     Shows(
         Cause.BAD_INITIALISATION,
         lambda: stuck(
-            n_layers=8, function="tanh", by_layer=layers(8, scale=9.0),
+            n_layers=8,
+            function="tanh",
+            by_layer=layers(8, scale=9.0),
             hidden=activations(saturated=(0.9, 0.9), function="tanh"),
         ),
     ),
@@ -174,29 +215,42 @@ CASES = (
             record(
                 {k: v[:40] for k, v in chance(loss=np.linspace(2.4, 2.3, STEPS)).items()},
                 what=facts(
-                    batch_size=4000, steps=40,
-                    loaders=(LoaderFact(index=0, batch_size=4000, n_samples=8000, n_batches=2, trained=True),),
+                    batch_size=4000,
+                    steps=40,
+                    loaders=(
+                        LoaderFact(
+                            index=0, batch_size=4000, n_samples=8000, n_batches=2, trained=True
+                        ),
+                    ),
                 ),
                 by_layer=layers(),
             ),
             captured(),
         ),
     ),
-    Shows(Cause.OVERFITTING, lambda: (record(series(), by_layer=layers(), evaluated=evals(accuracy=0.3)), captured())),
+    Shows(
+        Cause.OVERFITTING,
+        lambda: (record(series(), by_layer=layers(), evaluated=evals(accuracy=0.3)), captured()),
+    ),
     Shows(Cause.INPUTS_NOT_STANDARDISED, lambda: stuck(sees=captured(LEARNABLE * 500))),
     Shows(Cause.INPUT_OUTLIERS, lambda: blown(sees=captured(outlying()), by_layer=layers())),
     Shows(
         Cause.CLASS_IMBALANCE,
-        lambda: stuck(steps={"loss": flat(0.9 * H), "accuracy": 0.96, "majority": 1.0}, sees=None, **UNEQUAL),
+        lambda: stuck(
+            steps={"loss": flat(0.9 * H), "accuracy": 0.96, "majority": 1.0}, sees=None, **UNEQUAL
+        ),
     ),
-    Shows(Cause.CONSTANT_INPUTS, lambda: stuck(sees=captured(np.zeros((200, 5))), hidden=activations(cosine=(1, 1)))),
+    Shows(
+        Cause.CONSTANT_INPUTS,
+        lambda: stuck(sees=captured(np.zeros((200, 5))), hidden=activations(cosine=(1, 1))),
+    ),
     Shows(Cause.NON_FINITE_DATA, lambda: blown(sees=captured(with_nan()))),
     Shows(
         Cause.LABELS_WITHOUT_SIGNAL,
         lambda: stuck(sees=captured(targets=np.random.default_rng(5).permutation(BLOBS))),
     ),
     Shows(Cause.LABEL_NOISE, memorising),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.cause.value)
@@ -217,7 +271,9 @@ def test_missing_normalisation_is_among_the_first() -> None:
 
 def test_beliefs_are_ordered_and_what_is_explained_keeps_little() -> None:
     made, _ = stuck(
-        steps={"lr": decayed()}, by_layer=layers(ratio=1e-9), optimizers=(optimizer(name="SGD", peak_lr=(1e-3,)),)
+        steps={"lr": decayed()},
+        by_layer=layers(ratio=1e-9),
+        optimizers=(optimizer(name="SGD", peak_lr=(1e-3,)),),
     )
     found = diagnose(made).hypotheses
     beliefs = [h.belief for h in found]
@@ -258,13 +314,56 @@ def test_sparse_pixels_are_no_outliers() -> None:
     pixels[::200, :] = 1.0
     pixels[:, 0] = RNG.random(600)
     made, _ = stuck()
-    assert Cause.INPUT_OUTLIERS not in [h.cause for h in diagnose(made, captured(pixels)).hypotheses]
+    assert Cause.INPUT_OUTLIERS not in [
+        h.cause for h in diagnose(made, captured(pixels)).hypotheses
+    ]
 
 
 def test_warm_up_is_seen() -> None:
     lr = np.minimum(1.0, (np.arange(STEPS) + 1) / 100) * 2e-3
     made, _ = stuck(
-        steps={"lr": lr}, hidden=activations(cosine=(0.4, 1.0)), layers=TRANSFORMER,
+        steps={"lr": lr},
+        hidden=activations(cosine=(0.4, 1.0)),
+        layers=TRANSFORMER,
         optimizers=(optimizer(name="AdamW", peak_lr=(2e-3,)),),
-    )  # fmt: skip
+    )
     assert Cause.MISSING_WARMUP not in [h.cause for h in diagnose(made).hypotheses]
+
+
+def test_a_clip_by_value_can_be_too_tight() -> None:
+    made, _ = stuck(
+        steps={"clipped_norm": 1e-4},
+        by_layer=layers(ratio=1e-7),
+        optimizers=(optimizer(name="SGD", peak_lr=(0.1,)),),
+        clips=(ClipFact(kind="value", max_norm=1e-6, norm_type=float("inf"), calls=STEPS),),
+    )
+    assert diagnose(made).hypotheses[0].cause is Cause.CLIP_TOO_TIGHT
+
+
+def test_a_little_skill_is_failing_beside_simple_models() -> None:
+    weak = record(
+        series(loss=np.linspace(LN10, 1.9, STEPS), accuracy=0.25), what=facts(), by_layer=layers()
+    )
+    assert not diagnose(weak).failing
+    found = diagnose(weak, captured())
+    assert found.failing
+    assert found.findings[0].evidence["simple_models"] > 0.5
+    good = record(series(), by_layer=layers())
+    assert not diagnose(good, captured()).failing
+
+
+def test_shapes_that_broadcast_are_a_wrong_loss() -> None:
+    regression: dict[str, Any] = {
+        "task": "regression",
+        "loss_function": "mse_loss",
+        "class_prior": (),
+        "n_classes": 0,
+        "head_width": 1,
+    }
+    made, _ = stuck(
+        steps={"loss": flat(1.0), "accuracy": np.nan},
+        target_variance=1.0,
+        target_mean=0.0,
+        **regression,
+    )
+    assert diagnose(made).hypotheses[0].cause is Cause.WRONG_LOSS

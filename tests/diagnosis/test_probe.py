@@ -43,7 +43,9 @@ def images() -> tuple[Array, Array]:
 
 
 def probe(inputs: Array, targets: Array, **changes: Any) -> Probe | None:
-    seen = Captured(inputs=inputs, targets=np.asarray(targets, dtype=float), logits_first=None, logits_last=None)
+    seen = Captured(
+        inputs=inputs, targets=np.asarray(targets, dtype=float), logits_first=None, logits_last=None
+    )
     return simple_models(seen, facts(**changes))
 
 
@@ -64,7 +66,10 @@ def test_regression() -> None:
     rng = np.random.default_rng(5)
     x = rng.standard_normal((400, 6))
     y = x[:, 0] + 0.5 * rng.standard_normal(400)
-    found, shuffled = probe(x, y, task="regression"), probe(x, rng.permutation(y), task="regression")
+    found, shuffled = (
+        probe(x, y, task="regression"),
+        probe(x, rng.permutation(y), task="regression"),
+    )
     assert found is not None and shuffled is not None
     assert found.p_value < 0.01 < shuffled.p_value
     assert found.score == pytest.approx(0.8, abs=0.1)
@@ -120,3 +125,21 @@ def test_non_finite_rows_are_left_out_and_many_are_cut() -> None:
     found = probe(inputs, labels)
     assert found is not None
     assert found.n == ROWS
+
+
+def test_language_models_are_compared_with_counts_of_pairs() -> None:
+    rng = np.random.default_rng(10)
+    x = rng.integers(0, 20, (200, 16))
+    follows = np.where(rng.random(x.shape) < 0.7, (x + 1) % 20, rng.integers(0, 20, x.shape))
+    found, shuffled = (
+        probe(x, follows, task="language_model"),
+        probe(x, rng.permuted(follows), task="language_model"),
+    )
+    assert found is not None and shuffled is not None
+    assert found.score > 0.3 > 0.02 > shuffled.score
+    assert found.p_value < 0.01 < shuffled.p_value
+
+
+def test_contrastive_targets_are_no_labels() -> None:
+    inputs, _ = blobs()
+    assert probe(inputs, np.arange(600) % 50) is None

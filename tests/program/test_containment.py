@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import gzip
+import importlib.util
 import json
 import logging
 import multiprocessing
 import os
+import runpy
 import shutil
 import signal
 import sqlite3
@@ -365,6 +367,10 @@ def python_programs(root: Path) -> None:
     Path("written_module.py").write_text("VALUE = 3")
     sys.path.insert(0, str(root))
     assert __import__("written_module").VALUE == 3
+    assert runpy.run_path("written_module.py")["VALUE"] == 3
+    spec = importlib.util.spec_from_file_location("other", "written_module.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 LIBRARIES = (tensors, script, workers, python_programs)

@@ -102,7 +102,9 @@ def test_reported_norm_is_the_one_before_the_programs_clip(run: Runner) -> None:
 
 
 def test_gates_and_outputs_are_told_from_hidden_activations(run: Runner) -> None:
-    sites = {s.function: s for s in run("functional").record.facts.activations if s.function != "sigmoid"}
+    sites = {
+        s.function: s for s in run("functional").record.facts.activations if s.function != "sigmoid"
+    }
     assert sites["tanh"].swappable
     assert sites["relu"].swappable
     sigmoids = [s for s in run("functional").record.facts.activations if s.function == "sigmoid"]

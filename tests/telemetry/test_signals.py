@@ -1,4 +1,4 @@
-"""The signals file: strict JSON lines, torn ends, versions; and an old record that must still load."""
+"""The signals file: strict JSON lines, torn ends, versions; an old record must still load."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def test_golden_run_still_loads() -> None:
 
 
 def test_folder_without_outcome_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SweeperError, match="outcome.json"):
+    with pytest.raises(SweeperError, match=r"outcome\.json"):
         read_record(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +22,9 @@ from sweeper.types import WatchPoint
 
 def slow_cosine(rows: torch.Tensor) -> float:
     pairs = itertools.permutations(range(len(rows)), 2)
-    return float(np.mean([float(torch.cosine_similarity(rows[i], rows[j], dim=0)) for i, j in pairs]))
+    return float(
+        np.mean([float(torch.cosine_similarity(rows[i], rows[j], dim=0)) for i, j in pairs])
+    )
 
 
 def slow_erank(rows: torch.Tensor) -> float:
@@ -124,7 +126,8 @@ def test_correct_predictions(
 def test_summed_and_unreduced_losses_become_means() -> None:
     target = torch.zeros(4)
     for reduction, value in (("sum", torch.tensor(8.0)), ("none", torch.full((4,), 2.0))):
-        call = LossCall(function="mse_loss", input=target, target=target, options={"reduction": reduction})
+        options = {"reduction": reduction}
+        call = LossCall(function="mse_loss", input=target, target=target, options=options)
         assert mean_loss(call, value).item() == 2.0
 
 
@@ -154,7 +157,7 @@ def test_dead_and_saturated_units_are_counted_per_unit() -> None:
         WatchPoint(layer="head", hook="head", function="relu", pooled=True),
         WatchPoint(layer="gone", hook="gone", function="tanh"),
     )
-    sampler = ActivationSampler(points[:1], {"head": layer})
+    sampler = ActivationSampler(points, {"head": layer})  # the second hook does not exist
     sampler.open(lambda: False)
     rows = torch.rand(64, 4)
     rows[:, 1] = 0.0  # dead on every row
@@ -164,7 +167,7 @@ def test_dead_and_saturated_units_are_counted_per_unit() -> None:
     columns = sampler.close()
     assert columns["dead"] == [0.25]
     assert columns["functions"] == ["pooled"]
-    tanh = ActivationSampler((SimpleNamespace(**{**vars(points[0]), "function": "tanh"}),), {"head": layer})  # type: ignore[arg-type]
+    tanh = ActivationSampler((replace(points[0], function="tanh"),), {"head": layer})
     tanh.open(lambda: False)
     values = torch.zeros(64, 4)
     values[:, 0] = 0.99
