@@ -7,6 +7,7 @@ devices, sockets and kernel files, none of them a user's.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ _NOT_FILES = frozenset(
         *("ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs"),
     )
 )
+_LOOKED_AT = 1000
+"""Files of the working directory whose owner is looked at: some ms, in folders of any size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +170,6 @@ def _holds_foreign_files(folder: str) -> bool:
     with os.scandir(folder) as entries:
         return any(
             foreign(entry.stat()) and os.access(entry.path, os.W_OK)
-            for entry in entries
+            for entry in itertools.islice(entries, _LOOKED_AT)
             if entry.is_file()
         )

@@ -110,7 +110,7 @@ class Redirect:
             "link": self._link,
             "symlink": self._symlink,
             "listdir": self._listdir,
-            "scandir": lambda path=".": Entries(path or ".", self._listdir(path)),
+            "scandir": self._scandir,
             "chdir": self._chdir,
             "fchdir": self._chdir,
             "getcwd": lambda: self.cwd,
@@ -239,9 +239,15 @@ class Redirect:
     ) -> None:
         raw.symlink(src, self._new(dst, dir_fd), target_is_directory)
 
+    def _scandir(self, path: Any = ".") -> Entries:
+        names = self._listdir(path)
+        if isinstance(path, int):
+            path = self.view.original(raw.readlink(f"/proc/self/fd/{path}"))
+        return Entries("." if path is None else path, names)
+
     def _listdir(self, path: Any = ".") -> list[Any]:
         if isinstance(path, int):
-            path = raw.readlink(f"/proc/self/fd/{path}")
+            path = self.view.original(raw.readlink(f"/proc/self/fd/{path}"))
         names = self.view.names(self.canonical("." if path is None else path))
         return [os.fsencode(name) for name in names] if isinstance(path, bytes) else list(names)
 
@@ -264,6 +270,8 @@ class Redirect:
             for key, value in list(vars(module).items()):
                 if id(value) in replaced:
                     self.set(module, key, replaced[id(value)][0])
+                elif isinstance(value, type) and name.split(".")[0] in ("glob", "pathlib"):
+                    self._replace_members(value, replaced)
         closer = tempfile._TemporaryFileCloser  # type: ignore[attr-defined]
         for function in vars(closer).values():  # def close(self, unlink=os.unlink)
             defaults = getattr(function, "__defaults__", None) or ()
@@ -276,6 +284,13 @@ class Redirect:
             openers = numpy_files._file_openers._file_openers
             self.at_uninstall(functools.partial(openers.__setitem__, None, openers[None]))
             openers[None] = replaced[id(raw_open)][0]
+
+    def _replace_members(self, owner: type, replaced: dict[int, tuple[Any, Any]]) -> None:
+        """From Python 3.13 on, globbing holds ``scandir = staticmethod(os.scandir)``."""
+        for key, member in list(vars(owner).items()):
+            function = getattr(member, "__func__", member)
+            if id(function) in replaced:
+                self.set(owner, key, staticmethod(replaced[id(function)][0]))
 
 
 def _fail(number: int, path: Any) -> None:

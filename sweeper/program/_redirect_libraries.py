@@ -135,10 +135,9 @@ def _patch_of(
             if original is None:
                 continue  # another version of the library
             new = _with_place(redirect, original, index, keyword, access)
-            bound = (
-                isinstance(owner, type) and index == 0
-            )  # a class method, called through its class
-            redirect.set(owner, name, staticmethod(new) if bound else new)
+            # The first argument of a class's own method is the class, of an object's the object.
+            by_class = isinstance(owner, type) and index == 0
+            redirect.set(owner, name, staticmethod(new) if by_class else new)
             for other in list(sys.modules.values()):
                 found = isinstance(other, ModuleType) and vars(other).get(name) is original
                 if found and not other.__name__.startswith("_frozen"):  # the import system's own
@@ -178,7 +177,11 @@ def _database(redirect: Redirect, database: Any, uri: bool) -> Any:
         path = urllib.parse.unquote(parts.path)
         if path in ("", ":memory:") or "mode=memory" in parts.query:
             return database
-        place = urllib.parse.quote(_database(redirect, path, False))
+        if "mode=ro" in parts.query or "immutable=1" in parts.query:
+            place = redirect.place(path, "read")
+        else:
+            place = _database(redirect, path, False)
+        place = urllib.parse.quote(place)
         return f"file:{place}" + (f"?{parts.query}" if parts.query else "")
     if text in ("", ":memory:"):
         return database

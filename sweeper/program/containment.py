@@ -60,6 +60,7 @@ def contain(
             return Containment("overlay", _overlay.enter(scratch, kept, cwd))
         except Unavailable as error:
             reason = str(error)
+            clear(scratch)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
     install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))

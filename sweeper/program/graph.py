@@ -211,14 +211,20 @@ class SwapMode(TorchFunctionMode):
         self.count = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = ACTIVATIONS.get(getattr(func, "__name__", ""))
-        if name and args and isinstance(args[0], torch.Tensor):
+        kwargs = kwargs or {}
+        called = getattr(func, "__name__", "")
+        name = ACTIVATIONS.get(called)
+        value = (args[0] if args else kwargs.get("input")) if name else None
+        if isinstance(value, torch.Tensor):
             path = self.path_of(self.stack.running[-1]) if self.stack.running else ""
             replacement = self.swaps.get(f"{path}|{name}|{call_site()}")
             if replacement is not None:
                 self.count += 1
-                return replacement(args[0])
-        return func(*args, **(kwargs or {}))
+                if called.endswith("_") or kwargs.get("inplace"):
+                    # The caller may drop the result and read its tensor again.
+                    return value.copy_(replacement(value.clone()))
+                return replacement(value)
+        return func(*args, **kwargs)
 
 
 class Graph:

@@ -86,7 +86,6 @@ class Session:
         self.observing = False
         self._models_found = False
         self._entries: list[nn.Module] = []
-        self._entries: list[nn.Module] = []
         self._optimizer_callbacks: list[Callable[[torch.optim.Optimizer], None]] = []
         self._model_callbacks: list[Callable[[list[nn.Module]], None]] = []
         self._input_callbacks: list[Callable[..., tuple[Any, Any]]] = []
@@ -235,8 +234,11 @@ class Session:
             return
         self._models_found = True
         self.roots = find_roots(optimizer_parameters(self.optimizers))
-        with torch.random.fork_rng(devices=[]):
+        gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(9_000_001 + self.seed)
+            if gpus:
+                torch.cuda.manual_seed_all(9_000_001 + self.seed)
             for callback in self._model_callbacks:
                 callback(self.roots)
         self._entries = list(self.roots)

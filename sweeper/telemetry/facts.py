@@ -78,9 +78,22 @@ class GraphFacts:
     def __init__(self, tracer: Tracer, roots: list[nn.Module]) -> None:
         self.paths = module_paths(roots)
         mode = tracer.mode
-        self.graph = Graph(mode.nodes if mode else [], tracer.loss_inputs)
         self.modules = mode.modules if mode else {}
+        nodes = mode.nodes if mode else []
+        self._name_composed(nodes)
+        self.graph = Graph(nodes, tracer.loss_inputs)
         self.output_activation = self.graph.output_activation()
+
+    def _name_composed(self, nodes: list[Node]) -> None:
+        """An activation module that is written out in several operations (a GELU by tanh) counts as
+        one: its last operation takes the name, the others none."""
+        for node, after in zip(nodes, [*nodes[1:], None], strict=True):
+            module = self.modules.get(node.module)
+            if module is None or isinstance(module, ACTIVATION_MODULES):
+                continue
+            if name := _composed_activation(module):
+                last = after is None or after.module != node.module
+                node.operation = name if last else "inside"
 
     def layers(self) -> tuple[LayerFact, ...]:
         head = self.graph.head()
@@ -132,7 +145,7 @@ class GraphFacts:
             module = self.modules.get(node.module)
             path = self.paths.get(node.module, "")
             as_module = module is not None and (
-                isinstance(module, ACTIVATION_MODULES) or _is_activation_class(module)
+                isinstance(module, ACTIVATION_MODULES) or bool(_composed_activation(module))
             )
             site = path if as_module else f"{path}|{function}|{node.site}"
             fate = self.graph.fate(node)
@@ -194,11 +207,13 @@ class GraphFacts:
         return tuple(out.values())
 
 
-def _is_activation_class(module: nn.Module) -> bool:
-    """Activation modules of other libraries: no weights, no children but activations."""
+def _composed_activation(module: nn.Module) -> str:
+    """Name of the activation that a module of another library is, or nothing: no weights."""
+    if any(True for _ in module.parameters()):
+        return ""
     name = type(module).__name__.lower()
-    named = any(word in name for word in ("activation", "gelu", "silu", "swish", "relu", "mish"))
-    return named and not any(True for _ in module.parameters())
+    words = {"gelu": "gelu", "silu": "silu", "swish": "silu", "mish": "mish", "relu": "relu"}
+    return next((known for word, known in words.items() if word in name), "")
 
 
 def _widths(module: nn.Module) -> tuple[int, int]:
@@ -242,13 +257,9 @@ class Collector:
         """Before a step: the program's own rates, and which parameters have gradients."""
         key = id(optimizer)
         rates = [float(g["lr"]) for g in optimizer.param_groups]
-        promised = [
-            max(float(g.get(k, 0.0)) for k in ("lr", "initial_lr", "max_lr"))
-            for g in optimizer.param_groups
-        ]
         peaks = self.peak_lr.setdefault(key, [0.0] * len(rates))
         peaks.extend([0.0] * (len(rates) - len(peaks)))
-        self.peak_lr[key] = [max(a, b) for a, b in zip(peaks, promised, strict=True)]
+        self.peak_lr[key] = [max(a, b) for a, b in zip(peaks, rates, strict=True)]
         self.first_lr.setdefault(key, rates[0])
         if key in self.last_lr and self.last_lr[key] != rates[0]:
             self.lr_changes += 1
@@ -262,6 +273,18 @@ class Collector:
         key, rate = id(optimizer), float(optimizer.param_groups[0]["lr"])
         if self.last_lr.get(key) != rate:
             self.rates(optimizer)
+
+    def peaks(self, optimizer: torch.optim.Optimizer, finished: bool) -> tuple[float, ...]:
+        """Largest rate of each group. What the groups promise (initial_lr, max_lr) counts only for
+        a run that was cut while its rate had not begun to fall: a schedule may never reach it."""
+        key = id(optimizer)
+        groups = optimizer.param_groups
+        seen = self.peak_lr.get(key, [float(g["lr"]) for g in groups])
+        falling = seen and self.last_lr.get(key, 0.0) < seen[0]
+        if finished or falling:
+            return tuple(seen)
+        promised = [max(float(g.get(k, 0.0)) for k in ("initial_lr", "max_lr")) for g in groups]
+        return tuple(max(a, b) for a, b in zip(seen, promised, strict=False))
 
     def optimizers(self, session: Session) -> tuple[OptimizerFact, ...]:
         owned = {id(p) for p in optimizer_parameters(session.optimizers)}
@@ -278,9 +301,7 @@ class Collector:
             out.append(
                 OptimizerFact(
                     name=type(optimizer).__name__,
-                    peak_lr=tuple(
-                        self.peak_lr.get(key, [float(g["lr"]) for g in optimizer.param_groups])
-                    ),
+                    peak_lr=self.peaks(optimizer, finished=not session.stop_reason),
                     first_lr=self.first_lr.get(key, math.nan),
                     last_lr=self.last_lr.get(key, math.nan),
                     weight_decay=float(group.get("weight_decay") or 0.0),
