@@ -120,11 +120,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
 def check(options: Options, progress: Progress) -> StudyResult:
     """One run and its diagnosis."""
     started = time.monotonic()
-    open_folder(
-        options.study,
-        options.program,
-        {"space": None, "steps": options.steps, "seed": options.seed},
-    )
+    open_folder(options.study, options.program, {})
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
         baseline = run_baseline(

@@ -42,17 +42,7 @@ def open_folder(folder: Path, program: Program, settings: Mapping[str, Any]) -> 
         )
     path = folder / FILE
     if not path.exists():
-        data = {
-            "schema": SCHEMA,
-            "sweeper": __version__,
-            "program": program.name,
-            "source": str(program.path),
-            "identity": program.identity,
-            "settings": dict(settings),
-        }
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps(jsonable(data), indent=1))
-        os.replace(aside, path)
+        _write(path, program, settings)
         return False
     try:
         known = json.loads(path.read_text())
@@ -70,14 +60,32 @@ def open_folder(folder: Path, program: Program, settings: Mapping[str, Any]) -> 
             f"{known.get('program')} ({identity}), this is {program.name} ({program.identity}); "
             f"the source, its arguments or the target differ. Name another folder"
         )
+    asked = jsonable(dict(settings))
     changed = [
-        f"{key}: {before.get(key)!r} then, {value!r} now"
-        for key, value in jsonable(dict(settings)).items()
-        if before.get(key) != value
+        f"{key}: {before[key]!r} then, {value!r} now"
+        for key, value in asked.items()
+        if key in before and before[key] != value
     ]
     if changed:
         raise UsageError(
             f"a study is continued with the settings it began with, got others in {folder}: "
             + "; ".join(changed)
+            + ". Name another folder"
         )
+    if set(asked) - set(before):  # a check was here before the first fix
+        _write(path, program, {**before, **asked})
     return True
+
+
+def _write(path: Path, program: Program, settings: Mapping[str, Any]) -> None:
+    data = {
+        "schema": SCHEMA,
+        "sweeper": __version__,
+        "program": program.name,
+        "source": str(program.path),
+        "identity": program.identity,
+        "settings": dict(settings),
+    }
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps(jsonable(data), indent=1))
+    os.replace(aside, path)

@@ -97,6 +97,16 @@ def test_study_of_another_program_is_refused(study: tuple[Path, Done]) -> None:
     assert "low_rate" in done.stderr
 
 
+def test_other_space_in_the_same_study_is_refused_with_the_difference(
+    study: tuple[Path, Done],
+) -> None:
+    words = ("fix", "--space", "documented", "--study", "study", PROGRAMS / "low_rate.py")
+    done = sweeper(*words, cwd=study[0])
+    assert done.returncode == 2
+    no_traceback(done)
+    assert "space: None then, 'documented' now" in done.stderr
+
+
 def test_killed_driver_continues_where_it_was(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sweeper.cli", "fix", "--json", "--trials", "8", "--study", "s"]
     command = [*words, str(PROGRAMS / "low_rate.py")]
@@ -122,8 +132,8 @@ def test_killed_driver_continues_where_it_was(tmp_path: Path) -> None:
 def test_healthy_program(tmp_path: Path) -> None:
     source = (PROGRAMS / "low_rate.py").read_text().replace("lr=1e-6", "lr=0.1")
     (tmp_path / "healthy.py").write_text(source)
-    for command in ("check", "fix"):
-        done = sweeper(command, "--json", "healthy.py", cwd=tmp_path)
+    for words in (("check",), ("fix", "--space", "documented")):
+        done = sweeper(*words, "--json", "healthy.py", cwd=tmp_path)
         assert done.returncode == 0, done.stderr + done.stdout
         assert json.loads(done.stdout)["verdict"] == "healthy"
     assert not list(tmp_path.glob(".sweeper/*/journal.log"))

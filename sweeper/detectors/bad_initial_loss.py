@@ -41,7 +41,8 @@ def detect(record: RunRecord, limits: BadInitialLossThresholds) -> Detected:
     if not np.isfinite(loss).any():
         return Insufficient("no finite loss among the first three")
     # Only the first loss is before any update, but a single tiny batch says little.
-    single = facts.batch_size >= 16 and math.isfinite(float(loss[0]))
+    n = record.series("n")[:1]
+    single = bool(n.size and n[0] >= 16) and math.isfinite(float(loss[0]))
     first = float(loss[0]) if single else median(loss)
     excess = (first - expected) / expected
     squared = facts.loss_function == "mse_loss"
