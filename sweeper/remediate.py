@@ -68,7 +68,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             program, options.study, runs.run, steps=options.steps, seconds=options.budget
         )
         progress.trial_done(baseline.trial)
-        progress.message(baseline.summary)
+        progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
         if not baseline.diagnosis.failing:
             return conclude(baseline, started=started, options=options, notes=runs.notes)
         if incurable(baseline.diagnosis, CERTAIN):
@@ -126,7 +126,7 @@ def check(options: Options, progress: Progress) -> StudyResult:
         baseline = run_baseline(
             options.program, options.study, runs.run, steps=options.steps, seconds=options.budget
         )
-        progress.message(baseline.summary)
+        progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
         return conclude(
             baseline, started=started, options=options, notes=runs.notes, only_checked=True
         )

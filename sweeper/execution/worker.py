@@ -32,8 +32,9 @@ def preload() -> None:
     """
     import sweeper.remedies
     import sweeper.telemetry.recorder  # noqa: F401
-    from sweeper.program import seams
+    from sweeper.program import containment, seams
 
+    containment.prepare()
     seams.install()
 
 
@@ -50,8 +51,12 @@ def run_job(job: Job) -> Outcome:
     kind = "none"
     if job.contain_files:
         from sweeper.program.containment import contain
+        from sweeper.program.trackers import disable_trackers, force_offline
 
-        kind = contain(job.folder / "scratch", [job.folder], job.program.cwd).kind
+        scratch = job.folder / "scratch"
+        kind = contain(scratch, [job.folder], job.program.cwd).kind
+        disable_trackers(os.environ, scratch / "trackers")
+        force_offline(scratch / "trackers")
         die_with_parent()  # entering a user namespace may have made the kernel forget it
     import torch
 

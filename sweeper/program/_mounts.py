@@ -2,7 +2,8 @@
 
 Covered: each top-level folder of ``/`` and every other mounted file system that can be written.
 Left alone: ``/proc``, ``/sys``, ``/dev`` (with ``/dev/shm``) and what is mounted under ``/run``:
-devices, sockets and kernel files, none of them a user's.
+devices, sockets and kernel files, none of them a user's - unless the program works there, in
+``/dev/shm/project`` say: then that folder is covered as well.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class _Plan:
                 steps.append(Step(kind=kind, path=mount.path, reason=reason))
             overlays += [step.path for step in steps if step.kind == "overlay"]
             yield from steps
+        if workplace(self.cwd):
+            yield Step(kind="overlay", path=workplace(self.cwd))
 
     def _cover(self, path: str) -> Iterator[Step]:
         inside = any(under(mount.path, (path,)) and mount.path != path for mount in self.mounts)
@@ -115,6 +118,14 @@ class _Plan:
         if writable and path != "/":
             reason = "itself: it holds mounts, which only root could cover with it"
             yield Step(kind="read_only", path=path, reason=reason)
+
+
+def workplace(cwd: str) -> str:
+    """The folder of the user's that is to be covered although it lies where nothing is; or ""."""
+    if not under(cwd, _LEFT_ALONE):
+        return ""
+    depth = 4 if cwd.startswith("/run/user/") else 3  # /run/user/1000/NAME, /dev/shm/NAME
+    return "/" + "/".join(cwd.split("/")[1 : depth + 1])
 
 
 def under(path: str, parents: Sequence[str]) -> bool:

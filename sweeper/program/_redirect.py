@@ -25,7 +25,9 @@ import shutil
 import stat
 import sys
 import tempfile
+from abc import ABCMeta
 from collections.abc import Callable, Sequence
+from io import FileIO as _FileIO
 from types import ModuleType
 from typing import Any
 
@@ -37,16 +39,18 @@ _READ_LINK = ("lstat", "readlink")
 _CHANGE = ("chmod", "chown", "utime", "truncate", "setxattr", "removexattr", "chflags")
 _CHANGE_LINK = ("lchown", "lchmod", "lchflags")
 _CREATE = ("mkdir", "mkfifo", "mknod")
-_FileIO, _open_code = io.FileIO, io.open_code
+_open_code = io.open_code
 
 
 class Redirect:
     """The patches of one process. `scratch`, `free` and `cwd` are absolute and without links."""
 
-    def __init__(self, scratch: str, free: Sequence[str], cwd: str, site: str = "") -> None:
-        self.scratch, self.free = scratch, list(free)
+    def __init__(
+        self, scratch: str, free: Sequence[str], cwd: str, workplace: str = "", site: str = ""
+    ) -> None:
+        self.scratch, self.free, self.workplace = scratch, list(free), workplace
         self.site = site  # the folder on PYTHONPATH by which spawned Python programs get here
-        self.view = Shadow(scratch, free)
+        self.view = Shadow(scratch, free, workplace)
         self.cwd = self.view.original(cwd)
         self._undo: list[Callable[[], object]] = []
 
@@ -181,7 +185,7 @@ class Redirect:
     def _file_io(self) -> type:
         redirected = _restoring_names(self._opener)
 
-        class _Meta(type):
+        class _Meta(ABCMeta):
             def __instancecheck__(cls, instance: object) -> bool:
                 return isinstance(instance, _FileIO)
 
@@ -270,7 +274,8 @@ class Redirect:
             for key, value in list(vars(module).items()):
                 if id(value) in replaced:
                     self.set(module, key, replaced[id(value)][0])
-                elif isinstance(value, type) and name.split(".")[0] in ("glob", "pathlib"):
+                # Not isinstance: some values warn or compute when asked for their class.
+                elif name.split(".")[0] in ("glob", "pathlib") and issubclass(type(value), type):
                     self._replace_members(value, replaced)
         closer = tempfile._TemporaryFileCloser  # type: ignore[attr-defined]
         for function in vars(closer).values():  # def close(self, unlink=os.unlink)

@@ -27,7 +27,9 @@ from sweeper.program._after_import import after_import, forget
 from sweeper.program._redirect import Redirect
 from sweeper.program._shadow import raw, raw_makedirs, raw_open
 
-VARIABLE = "SWEEPER_REDIRECT"  # {"scratch", "free", "site"}, read by spawned Python programs
+VARIABLE = "SWEEPER_REDIRECT"
+"""Names the arguments of `Redirect` as JSON, for Python programs that the program starts."""
+_SETTINGS = ("scratch", "free", "workplace", "site")
 
 # Module -> (dotted name inside it, index and name of the path argument, access).
 _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
@@ -103,13 +105,13 @@ def plain_name(folder: str) -> str:
 def install_from_environment() -> None:
     """In a Python program that a redirected one has started."""
     settings = json.loads(os.environ[VARIABLE])
-    install(Redirect(settings["scratch"], settings["free"], raw.getcwd(), settings["site"]))
+    install(Redirect(cwd=raw.getcwd(), **settings))
 
 
 def _environment(redirect: Redirect, given: Mapping[str, str]) -> dict[str, str]:
     site = redirect.site
     entries = [entry for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    settings = {"scratch": redirect.scratch, "free": redirect.free, "site": site}
+    settings = {name: getattr(redirect, name) for name in _SETTINGS}
     return {
         VARIABLE: json.dumps(settings),
         "PYTHONPATH": os.pathsep.join([site, *(entry for entry in entries if entry != site)]),
@@ -130,7 +132,9 @@ def _patch_of(
     def patch(module: ModuleType) -> None:
         for dotted, index, keyword, access in calls:
             *parts, name = dotted.split(".")
-            owner = functools.reduce(lambda found, part: getattr(found, part, None), parts, module)
+            owner: Any = module
+            for part in parts:
+                owner = getattr(owner, part, None)
             original = getattr(owner, name, None)
             if original is None:
                 continue  # another version of the library

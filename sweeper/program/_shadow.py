@@ -23,25 +23,31 @@ raw: Any = importlib.import_module(os.name)  # posix or nt: never patched, unlik
 raw_open = io.open
 
 _KERNEL = ("/dev", "/proc", "/sys")
+_KERNEL_INSIDE = ("/dev/", "/proc/", "/sys/")
 _MAX_LINKS = 40  # as the kernel: then ELOOP
 
 
 class Shadow:
     """The view. Not thread-safe for two writers of one path, no more than the file system is."""
 
-    def __init__(self, scratch: str, free: Sequence[str]) -> None:
+    def __init__(self, scratch: str, free: Sequence[str], workplace: str = "") -> None:
+        """`workplace`: a folder among devices (/dev/shm/project) that is not free all the same."""
         self.files = os.path.join(scratch, "files")
         self.gone = os.path.join(scratch, "gone")
-        self._free = tuple(path.rstrip(os.sep) for path in (*free, scratch, *_KERNEL))
+        self._free = tuple(path.rstrip(os.sep) for path in (*free, scratch))
         self._free_inside = tuple(path + os.sep for path in self._free)
-        self._kernel_inside = tuple(path + os.sep for path in _KERNEL)
+        self._workplace = workplace
         raw_makedirs(self.files)
         raw_makedirs(self.gone)
 
     # -- where things are --------------------------------------------------------------------------
 
     def is_free(self, path: str) -> bool:
-        return path in self._free or path.startswith(self._free_inside)
+        if path in self._free or path.startswith(self._free_inside):
+            return True
+        if not path.startswith(_KERNEL_INSIDE):
+            return path in _KERNEL
+        return not self._workplace or not (path + os.sep).startswith(self._workplace + os.sep)
 
     def shadow(self, path: str) -> str:
         return self.files + _inside(path)
@@ -97,8 +103,10 @@ class Shadow:
                 current = os.path.dirname(current)
                 continue
             step = os.path.join(current, name)
-            if step.startswith(self._kernel_inside) and ".." not in todo:
-                return os.path.join(step, *todo[::-1])  # /proc/self/fd/1 must not be read as a link
+            if step.startswith(_KERNEL_INSIDE) and ".." not in todo:
+                whole = os.path.join(step, *todo[::-1])
+                if not self._workplace or self.is_free(whole):
+                    return whole  # /proc/self/fd/1 must not be read as a link
             if todo or follow:
                 real = self.reading(step)
                 if stat.S_ISLNK(_mode(real)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from typing import Literal
 
 from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
-from sweeper.program._namespace import Unavailable
+from sweeper.program._mounts import workplace
+from sweeper.program._namespace import Unavailable, user_namespace_refusal
 from sweeper.program._redirect import Redirect
 from sweeper.program._redirect_libraries import install, plain_name
 
@@ -35,6 +37,13 @@ class Containment:
     kind: Literal["overlay", "redirect", "none"]
     description: str
     reason: str = ""
+
+
+def prepare() -> None:
+    """To be called in a fork server, once: saves each child of an ordinary user a fork of its own
+    to find out whether user namespaces are permitted."""
+    if sys.platform == "linux" and os.geteuid() != 0:
+        user_namespace_refusal()
 
 
 def contain(
@@ -63,7 +72,8 @@ def contain(
             clear(scratch)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
-    install(Redirect(str(scratch), [str(path) for path in kept], str(cwd)))
+    free = [str(path) for path in kept]
+    install(Redirect(str(scratch), free, str(cwd), workplace(str(cwd))))
     unguarded = forbid_writes(kept)
     behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
     description = f"Python's file calls are redirected; what writes past them {behind}"

@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any, Literal
 
@@ -400,6 +401,26 @@ def test_files_stay_and_the_program_sees_its_own(
     assert not list(Path("/tmp").glob("sweeper-test-*"))
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no /dev/shm")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_workplace_among_devices_is_covered_too(kind: Literal["overlay", "redirect"]) -> None:
+    def programs(root: Path) -> None:
+        os.chdir(root / "one")
+        rename_and_delete(root / "one")
+        os.chdir(root / "two")
+        open_modes(root / "two")
+        segment = shared_memory.SharedMemory(create=True, size=8)
+        segment.close()
+        segment.unlink()
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        place = Place(Path(name), None)
+        Place(place.root / "one", None)
+        Place(place.root / "two", None)
+        place.contained(kind, programs)
+        clear(place.run / "scratch")
+
+
 @pytest.mark.parametrize("program", LIBRARIES, ids=lambda program: program.__name__)
 @pytest.mark.parametrize("kind", KINDS)
 def test_libraries_and_other_processes(
@@ -473,7 +494,7 @@ def test_the_run_folder_is_shared_with_the_outside(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_try_in_the_same_folder_starts_from_the_originals(
-    place: Place, kind: Literal["overlay", "redirect"]
+    own: Place, kind: Literal["overlay", "redirect"]
 ) -> None:
     def program(root: Path) -> list[bool]:
         fresh = [os.path.exists("a.txt"), not os.path.exists("new.txt")]
@@ -483,10 +504,10 @@ def test_a_second_try_in_the_same_folder_starts_from_the_originals(
         os.mkdir("sub")
         return fresh
 
-    assert place.contained(kind, program) == [True, True]
-    assert place.contained(kind, program) == [True, True]
-    clear(place.run / "scratch")
-    assert not list((place.run / "scratch").rglob("*"))
+    assert own.contained(kind, program) == [True, True]
+    assert own.contained(kind, program) == [True, True]
+    clear(own.run / "scratch")
+    assert not list((own.run / "scratch").rglob("*"))
 
 
 def test_clearing_follows_no_link(folder: Path) -> None:
@@ -504,7 +525,7 @@ def test_clearing_follows_no_link(folder: Path) -> None:
 
 def test_runs_side_by_side_do_not_meet_and_nothing_stays_mounted(place: Place) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
-    runs = [place.root / f".sweeper/runs/{number}" for number in range(4)]
+    runs = [place.root / f".sweeper/runs/{number}" for number in range(3)]
     results: list[object] = [None] * len(runs)
     before = place.state()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import io
 import os
 import pickle
@@ -65,8 +66,8 @@ def redirected(home: Path, tmp_path: Path) -> Iterator[Path]:
     before = tree_of(home)
     scratch = (tmp_path / "scratch").resolve()
     redirect = Redirect(str(scratch), [], str(home))
-    _redirect_libraries.install(redirect)
     try:
+        _redirect_libraries.install(redirect)
         yield home
     finally:
         redirect.uninstall()
@@ -148,6 +149,10 @@ def test_folder_descriptors(redirected: Path) -> None:
         os.close(file)
         os.remove("c", dir_fd=folder)
         assert sorted(os.listdir(folder)) == ["deep", "new"]
+        assert sorted(entry.path for entry in os.scandir(folder)) == [
+            str(redirected / "sub/deep"),
+            str(redirected / "sub/new"),
+        ]
     finally:
         os.close(folder)
     assert sorted(os.listdir("sub")) == ["deep", "new"]
@@ -182,6 +187,22 @@ def test_a_loop_of_links_ends(redirected: Path) -> None:
     with pytest.raises(OSError) as caught:
         read("one")
     assert caught.value.errno == errno.ELOOP
+
+
+def test_functions_kept_as_members_are_redirected(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `glob` does from Python 3.13 on."""
+    holder: Any = type("Holder", (), {"scandir": staticmethod(os.scandir)})
+    monkeypatch.setattr(glob, "Holder", holder, raising=False)
+    redirect = Redirect(str((tmp_path / "scratch").resolve()), [], str(home))
+    try:
+        redirect.install()
+        os.remove("sub/c")
+        assert [entry.name for entry in holder.scandir("sub")] == ["deep"]
+    finally:
+        redirect.uninstall()
+    assert sorted(entry.name for entry in holder.scandir("sub")) == ["c", "deep"]
 
 
 def test_uninstall_restores_every_reference(home: Path, tmp_path: Path) -> None:
@@ -277,8 +298,8 @@ def test_random_calls_do_as_on_a_real_folder(
     expected: Any = (perform(seed, real), tree_of(real))
     before = tree_of(home)
     redirect = Redirect(str((tmp_path / "scratch").resolve()), [], str(tmp_path.resolve()))
-    redirect.install()
     try:
+        redirect.install()
         actual = (perform(seed, home), tree_of(home))
     finally:
         redirect.uninstall()
