@@ -85,14 +85,16 @@ _TEXT_LIMIT: Final = 500
 
 
 def rank(fixes: Iterable[VerifiedFix]) -> list[VerifiedFix]:
-    """Best first: verified, lower Wilson bound, fewest changes, metric, cost.
+    """Best first: verified, lower Wilson bound, fewest changes, metric, cost. Of the metric, as of
+    the share, the pessimistic end of the interval counts: a fix that is good on every seed comes
+    before one that is better on most.
 
     Ties are broken by the fix's own text, so that the order never depends on that of the study.
     """
 
     def key(fix: VerifiedFix) -> tuple[object, ...]:
         sign = 1.0 if fix.metric_name in LOWER_IS_BETTER else -1.0
-        metric = fix.metric.value
+        metric = fix.metric.high if sign > 0 else fix.metric.low
         return (
             not fix.verified,
             -round(fix.wilson.low, 9),
