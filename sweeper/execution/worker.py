@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sweeper.program.session import Session
     from sweeper.telemetry.recorder import Recorder
 
+GROUP_KEYS = {"learning_rate": "lr", "lr_schedule": "lr", "weight_decay": "weight_decay"}
+"""Remedies that hold a value of the parameter groups during a step."""
+
 
 def preload() -> None:
     """Import what every run needs and put the seams' trampolines in place.
@@ -77,6 +80,11 @@ def run_job(job: Job) -> Outcome:
                 recorder.program_ended()
             except Exception:
                 session.watch_errors.append(traceback.format_exc())
+        for remedy, key in GROUP_KEYS.items():
+            if remedy in job.fix.changes and (times := session.overwritten.get(key)):
+                session.refused[remedy] = (
+                    f"the program's own optimizer step writes {key} again (at {times} steps)"
+                )
         outcome = Outcome(
             status=status, steps=session.step, seconds=time.monotonic() - started,  # type: ignore[arg-type]
             containment=kind, device=_device(session), versions=versions(), applied=session.applied,

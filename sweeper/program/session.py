@@ -97,7 +97,9 @@ class Session:
         self._overrides: dict[str, GroupValue] = {}
         self._lr_peak: float | None = None
         self._lr_shape: Shape | None = None
-        self._restore: list[tuple[dict[str, Any], str, Any]] = []
+        self._restore: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self.overwritten: dict[str, int] = {}
+        """Key of the parameter groups -> steps inside which the program undid what a fix set."""
 
     # -- what remedies call ------------------------------------------------------------------------
 
@@ -295,8 +297,11 @@ class Session:
     def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not any(optimizer is o for o in self.optimizers):
             return
-        for group, key, value in self._restore:
-            group[key] = value
+        for group, key, program_value, ours in self._restore:
+            if group[key] is ours or group[key] == ours:
+                group[key] = program_value
+            else:  # the optimizer's own step wrote it: what the fix set did not hold
+                self.overwritten[key] = self.overwritten.get(key, 0) + 1
         self._restore.clear()
         for callback in self._after_step:
             callback(optimizer)
@@ -329,9 +334,9 @@ class Session:
                     self._put(group, key, function(optimizer, index, group[key]))
 
     def _put(self, group: dict[str, Any], key: str, value: Any) -> None:
-        self._restore.append((group, key, group[key]))
         if isinstance(group[key], torch.Tensor):
             value = torch.full_like(group[key], value)
+        self._restore.append((group, key, group[key], value))
         group[key] = value
 
     def _rate(self, optimizer: torch.optim.Optimizer, index: int, own: float) -> float:
