@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeper.baseline import Baseline
 from sweeper.report.study_result import Alone, RemedyRow, StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, rank
-from sweeper.types import Hypothesis, Trial, Verdict, VerifiedFix
+from sweeper.types import CODE_FAULTS, Hypothesis, Trial, Verdict, VerifiedFix
 from sweeper.verification.fresh_seeds import flaky
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def conclude(
     only_checked: bool = False,
 ) -> StudyResult:
     """Put the parts of a study together."""
-    ranked = tuple(rank(fixes))
+    faults = _code_faults(baseline.diagnosis.hypotheses)
+    ranked = tuple(rank(replace(f, repairs=_repaired(f, faults)) for f in fixes))
     searched = campaign.rejudged() if campaign else [baseline.trial]
     proving = proof.trials if proof else []
     trials = (*searched, *controls, *proving)
@@ -64,6 +66,13 @@ def conclude(
         remarks.append(f"horizon: {horizon.reason}")
     if campaign is not None and campaign.stop_reason:
         remarks.append(f"search ended: {campaign.stop_reason}")
+    for remedy, fault in faults.items():
+        masks = [f.fix.label for f in ranked if f.verified and remedy not in f.fix.changes]
+        if masks:
+            remarks.append(
+                f"{'; '.join(masks)}: restores training but leaves {fault} in the code, which "
+                f"{remedy} repairs"
+            )
     return StudyResult(
         verdict=verdict,
         verdict_reason=reason,
@@ -116,6 +125,19 @@ def _verdict(
         "not_fixable",
         f"{tried} fixes over every applicable remedy tried, none restores training",
     )
+
+
+def _code_faults(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
+    """Remedy that repairs it -> believed fault of the code."""
+    return {
+        h.remedies[0]: h.cause.value
+        for h in hypotheses
+        if h.cause in CODE_FAULTS and h.belief >= BELIEVED and h.remedies
+    }
+
+
+def _repaired(fix: VerifiedFix, faults: Mapping[str, str]) -> str:
+    return next((faults[name] for name in sorted(fix.fix.changes) if name in faults), "")
 
 
 def _improves(fix: VerifiedFix) -> bool:

@@ -104,6 +104,18 @@ INCURABLE = frozenset(
 )
 """Causes that no remedy can cure."""
 
+CODE_FAULTS = frozenset(
+    {
+        Cause.SOFTMAX_BEFORE_LOSS,
+        Cause.WRONG_LOSS,
+        Cause.MISSING_ZERO_GRAD,
+        Cause.TRAINED_IN_EVAL_MODE,
+        Cause.FROZEN_PARAMETERS,
+        Cause.PARAMETERS_NOT_IN_OPTIMIZER,
+    }
+)
+"""Causes that are faults of the code: one remedy repairs them, others at best mask them."""
+
 Scalar = bool | int | float | str
 FixValue = Scalar | Mapping[str, Scalar]
 Severity = Literal["info", "warning", "critical"]
@@ -638,3 +650,5 @@ class VerifiedFix:
     trials: tuple[Trial, ...] = ()
     necessary: Mapping[str, bool] = field(default_factory=dict)
     """Remedy -> the fix fails without it (leave-one-out)."""
+    repairs: str = ""
+    """The believed fault of the code that one of its changes repairs, or nothing."""

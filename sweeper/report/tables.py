@@ -85,7 +85,8 @@ _TEXT_LIMIT: Final = 500
 
 
 def rank(fixes: Iterable[VerifiedFix]) -> list[VerifiedFix]:
-    """Best first: verified, lower Wilson bound, fewest changes, metric, cost. Of the metric, as of
+    """Best first: verified, lower Wilson bound, fewest changes, repair of a believed fault of the
+    code before what only masks it, metric, cost. Of the metric, as of
     the share, the pessimistic end of the interval counts: a fix that is good on every seed comes
     before one that is better on most.
 
@@ -99,6 +100,7 @@ def rank(fixes: Iterable[VerifiedFix]) -> list[VerifiedFix]:
             not fix.verified,
             -round(fix.wilson.low, 9),
             len(fix.fix.changes),
+            not fix.repairs,
             sign * metric if math.isfinite(metric) else math.inf,
             fix.steps,
             fix.fix.canonical,

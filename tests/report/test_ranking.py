@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from sweeper.report.files import write_report
 from sweeper.report.tables import SCHEMAS, rank
+from sweeper.types import Interval
 from tests.report.builders import study_result, verified
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,3 +55,19 @@ def test_rank_takes_the_smaller_loss(tmp_path: Path) -> None:
     low = verified(tmp_path, {"learning_rate": 0.001}, metric=1.5, name="loss")
     unknown = verified(tmp_path, {"init": "kaiming"}, metric=float("nan"), name="loss")
     assert rank([unknown, high, low]) == [low, high, unknown]
+
+
+def test_repair_of_the_fault_comes_before_its_mask_and_low_end_before_median(
+    tmp_path: Path,
+) -> None:
+    mask = verified(tmp_path, {"clip_norm": 1.0}, metric=0.97)
+    repair = replace(
+        verified(tmp_path, {"zero_grad": True}, metric=0.93), repairs="missing_zero_grad"
+    )
+    assert rank([mask, repair]) == [repair, mask]
+    steady = verified(tmp_path, {"init": "kaiming"}, metric=0.93)
+    lucky = replace(
+        verified(tmp_path, {"activation": "gelu"}, metric=0.95),
+        metric=Interval(value=0.95, low=0.8, high=0.97),
+    )
+    assert rank([lucky, steady]) == [steady, lucky]
