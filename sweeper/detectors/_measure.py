@@ -123,7 +123,7 @@ def from_evals(record: RunRecord) -> tuple[Skill, ...]:
     row = int(last[::-1][np.argmax(evals.n[last][::-1])])
     n, accuracy, share = int(evals.n[row]), float(evals.accuracy[row]), float(evals.skill[row])
     found: list[Skill] = []
-    if record.facts.task == "regression":
+    if record.facts.task == "regression" and not math.isfinite(accuracy):
         if math.isfinite(share):
             found.append(_r2(share, n, "eval"))
     elif math.isfinite(accuracy):

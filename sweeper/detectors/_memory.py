@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+NEAR_CHANCE = 0.1
+"""Skill below zero that still counts as the constant answer."""
+MOST = 0.5
+"""Share of the pass boundaries with a jump that must be exceeded."""
+
+
 def first_pass(record: RunRecord) -> int:
     """Steps of the first pass over the training data; 0 when the data never repeat or nothing
     tells."""
@@ -38,7 +44,7 @@ def memorised(record: RunRecord) -> bool:
     better inside every pass, because each batch also helps with samples it does not hold; a model
     that memorises jumps when the pass starts over. The gain inside passes is the sum of their least
     squares slopes; it and two standard errors must stay under three quarters of the whole gain, for
-    the accuracy and for the loss.
+    the accuracy and for the loss; and most pass boundaries show a jump.
     """
     length = first_pass(record)
     n_steps = len(record.series("loss"))
@@ -47,6 +53,10 @@ def memorised(record: RunRecord) -> bool:
     steps = np.arange(n_steps)
     early = from_steps(record, (steps < length) & (steps >= length // 2), "fresh")
     if not early or any(skill.significant for skill in early):
+        return False
+    # Far worse than the constant answer: not even that was learned, which says nothing about
+    # fresh samples.
+    if any(skill.name != "loss" and skill.value < -NEAR_CHANCE for skill in early):
         return False
     measures = [v for v in (record.series("accuracy"), -task_loss(record)) if np.isfinite(v).any()]
     return bool(measures) and all(_by_jumps(values, length) for values in measures)
@@ -65,4 +75,11 @@ def _by_jumps(values: Floats, length: int) -> bool:
     residual = table - table.mean(axis=1, keepdims=True) - slopes[:, None] * position
     variance = float((residual**2).sum()) / max(1, (passes - 1) * (length - 2))
     inside, error = float(slopes.sum()), math.sqrt(variance / power * (passes - 1))
-    return gain > 0 and inside < 0.5 * gain and inside + 2 * error < 0.75 * gain
+    if not (gain > 0 and inside < 0.5 * gain and inside + 2 * error < 0.75 * gain):
+        return False
+    # Between the middles of two passes lie one slope and one jump. Later passes have nothing left
+    # to remember.
+    levels = table.mean(axis=1)
+    rising = levels[:-1] < levels[0] + 0.9 * (levels.max() - levels[0])
+    jumps = np.diff(levels) - (slopes[:-1] + slopes[1:]) / 2
+    return not rising.any() or float((jumps[rising] > 0).mean()) > MOST

@@ -13,11 +13,8 @@ from sweeper.detectors.skill import (
     LATE,
     Skill,
     is_chance,
-    learned,
+    judged,
     memorised,
-    needed,
-    skill_of,
-    skills_of,
 )
 from sweeper.types import Finding, RunRecord, Symptom
 
@@ -40,26 +37,22 @@ class ChanceLevelThresholds(Thresholds):
 def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
     if n_steps(record) < limits.steps:
         return Insufficient(f"{n_steps(record)} steps, {limits.steps:.0f} needed")
-    primary = skill_of(record)
-    if not primary.known:
+    verdict, measured = judged(record)
+    if verdict is None:
         return Insufficient(
-            "no accuracy, R squared or loss that could be compared with the constant answer"
+            "no accuracy, R squared or loss on enough samples that could be compared with the"
+            " constant answer"
         )
-    if learned(record) is not False:
+    if verdict:
         return None
-    measured = skills_of(record)
-    enough = needed(record.facts) if primary.where != "eval" else 50
-    if primary.n < enough:
-        return Insufficient(f"{primary.n} samples, {enough} needed")
-    if not all(_chance(skill, limits) for skill in measured) and not _lucky(measured, limits):
-        return None
+    primary = measured[0]
     majority = mean(record.series("majority")[int(LATE * n_steps(record)) :])
     constant = majority >= limits.constant and max(record.facts.class_prior, default=1.0) < 0.9
     reason = (
         f"{NAMES[primary.name]} {primary.metric:.4g} on {PLACES[primary.where]} (n = {primary.n})"
         " is"
         f" {max(primary.value, -9.99):+.1%} of the way from the constant answer to a perfect one"
-        f" (limit {_limit(primary, limits):.0%})"
+        f" ({_why(primary, measured, limits)})"
     )
     if constant:
         reason += f"; {majority:.0%} of the predictions of a batch name one class"
@@ -68,7 +61,7 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
         reason += "; the training measure grows only by repeating the same samples"
     return Finding(
         symptom=Symptom.CHANCE_LEVEL,
-        severity=0.9,
+        severity=0.6 if _small_gain(primary, measured, limits) else 0.9,
         reason=reason,
         steps=(int(LATE * n_steps(record)), n_steps(record) - 1),
         evidence={
@@ -83,24 +76,35 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
     )
 
 
-def _lucky(measured: tuple[Skill, ...], limits: ChanceLevelThresholds) -> bool:
-    """Some accuracy beside a loss no better than guessing: an untrained model has that by luck."""
-    return any(s.name == "loss" and _chance(s, limits) for s in measured)
+def _why(primary: Skill, measured: tuple[Skill, ...], limits: ChanceLevelThresholds) -> str:
+    """What made it chance: size, test, a loss no better than guessing (an untrained model has some
+    accuracy by luck), or a gain too small to count."""
+    least = _limit(primary, limits)
+    if primary.value < least:
+        return f"limit {least:.0%}"
+    if not primary.significant:
+        return f"which chance gives with probability {primary.p_value:.2g}"
+    loss = next((s for s in measured if s.name == "loss" and s is not primary), None)
+    if loss is not None and is_chance(loss, limits.loss_skill):
+        return f"while the loss of {loss.metric:.4g} is that of guessing"
+    return "too little to count as learning"
+
+
+def _small_gain(primary: Skill, measured: tuple[Skill, ...], limits: ChanceLevelThresholds) -> bool:
+    """Every measurement is above chance, and all of them too little."""
+    return not any(is_chance(skill, _limit(skill, limits)) for skill in (primary, *measured))
 
 
 def _limit(skill: Skill, limits: ChanceLevelThresholds) -> float:
     return limits.loss_skill if skill.name == "loss" else limits.skill
 
 
-def _chance(skill: Skill, limits: ChanceLevelThresholds) -> bool:
-    return is_chance(skill, _limit(skill, limits))
-
-
 DETECTOR = Detector(
     symptom=Symptom.CHANCE_LEVEL,
-    definition="accuracy within chance of the majority rate (exact binomial test at 1 % or skill"
-    " under 5 %) and"
-    " loss within 2 % of the prior entropy or above it; R squared under 5 % for regression",
+    definition="the run did not learn: accuracy within chance of the majority rate (exact binomial"
+    " test at 1 % or skill"
+    " under 5 to 10 %) or every answer one class, and no loss clearly below the prior entropy;"
+    " R squared under 10 % for regression",
     source="design; UMLAUT and AUTOTRAINER compare the accuracy with fixed numbers instead",
     thresholds=ChanceLevelThresholds(),
     detect=detect,

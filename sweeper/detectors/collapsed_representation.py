@@ -24,6 +24,8 @@ class CollapsedRepresentationThresholds(Thresholds):
     nothing."""
     rank_drop: float = limit(0.3, 0.01, 1.0)
     """Effective rank late over early (torchmortem's critical ratio)."""
+    rank_left: float = limit(3.0, 1.0, 100.0)
+    """Centred effective rank under which a regression's features are one direction (design)."""
     rows: float = limit(16, 4, 100_000)
     """Rows needed in a sample."""
 
@@ -40,6 +42,7 @@ def detect(record: RunRecord, limits: CollapsedRepresentationThresholds) -> Dete
     severe = ill(record)
     if not severe:
         return None
+    regression = record.facts.task == "regression"
     for column in columns:
         rows = np.flatnonzero(known[:, column])
         first, last = int(rows[0]), int(rows[-1])
@@ -48,8 +51,11 @@ def detect(record: RunRecord, limits: CollapsedRepresentationThresholds) -> Dete
         ratio = late / early if early > 0 and np.isfinite(late) else 1.0
         grown = cosine > limits.cosine and cosine - start > limits.growth
         always = cosine > limits.from_start
-        flat = ratio <= limits.rank_drop and late < 3 and cosine > limits.cosine
+        flat = ratio <= limits.rank_drop and late < limits.rank_left and cosine > limits.cosine
         if not (grown or always or flat):
+            continue
+        # Features of a regression carry the mean of the targets; only the centred rows tell.
+        if regression and ratio > limits.rank_drop and not late < limits.rank_left:
             continue
         since = next(
             int(series.step[r])

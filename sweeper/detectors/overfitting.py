@@ -28,8 +28,9 @@ class OverfittingThresholds(Thresholds):
 
 
 def detect(record: RunRecord, limits: OverfittingThresholds) -> Detected:
-    train = _training_skill(record)
     held_out = held_out_skill(record)
+    same = record.facts.task != "regression" or held_out.name != "accuracy"
+    train = _training_skill(record) if same else math.nan
     recalled = held_out.where == "fresh" and memorised(record)
     rise = _rise(record)
     if (held_out.where != "eval" and not recalled) or not math.isfinite(train):

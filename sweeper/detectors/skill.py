@@ -47,16 +47,19 @@ __all__ = [
     "UNKNOWN",
     "Skill",
     "adversarial",
+    "enough",
     "first_pass",
     "held_out_skill",
     "ill",
     "in_nats",
     "is_chance",
+    "judged",
     "learned",
     "least_skill",
     "memorised",
     "n_classes",
     "needed",
+    "noisy",
     "prior_entropy",
     "skill_of",
     "skills_of",
@@ -79,19 +82,21 @@ CLEARLY = 0.30
 """Skill that needs no second look at the loss."""
 BELOW_GUESSING = 0.95
 """Share of the cost of guessing that the loss must be under beside a small accuracy skill."""
+FEWEST_EVALUATED = 50
+"""Held-out samples under which an evaluation cannot say no."""
 LATE = 2 / 3
 """Skill is measured over the part of the run behind this share."""
 
 
 def skill_of(record: RunRecord) -> Skill:
-    """The run's skill: accuracy for classes, loss for language models, R squared for regression.
+    """The run's skill: accuracy for classes, loss for language models, R squared for regression
+    (accuracy where the program's own evaluation counts right answers).
 
     Measured late in the run, on the samples that say most (see the module) and are enough to tell
     skill from chance. ``UNKNOWN`` (value NaN, ``where`` empty) when the record measures none of
     them.
     """
-    measured = skills_of(record)
-    return next((skill for skill in measured if skill.name == _primary(record.facts)), UNKNOWN)
+    return next(iter(skills_of(record)), UNKNOWN)
 
 
 def skills_of(record: RunRecord) -> tuple[Skill, ...]:
@@ -100,14 +105,12 @@ def skills_of(record: RunRecord) -> tuple[Skill, ...]:
 
     A source with enough samples goes before a better one with too few.
     """
-    name = _primary(record.facts)
     fallback: tuple[Skill, ...] = ()
     for measured in _sources(record):
-        primary = next((skill for skill in measured if skill.name == name), None)
-        if primary is None:
+        told = _primary_first(measured, record)
+        if not told or not _is_primary(told[0], record.facts):
             continue
-        told = (primary, *(skill for skill in measured if skill is not primary))
-        if primary.n >= needed(record.facts):
+        if told[0].n >= needed(record.facts):
             return told
         fallback = fallback or told
     return fallback
@@ -116,16 +119,18 @@ def skills_of(record: RunRecord) -> tuple[Skill, ...]:
 def held_out_skill(record: RunRecord) -> Skill:
     """The primary skill on samples that were never trained on, however few; ``UNKNOWN`` when there
     are none."""
-    name = _primary(record.facts)
     for measured in _sources(record):
         for skill in measured:
-            if skill.name == name and skill.where != "train":
+            if _is_primary(skill, record.facts) and skill.where != "train":
                 return skill
     return UNKNOWN
 
 
-def _primary(facts: Facts) -> str:
-    return {"regression": "r2", "language_model": "loss"}.get(facts.task, "accuracy")
+def _is_primary(skill: Skill, facts: Facts) -> bool:
+    """A regression whose program counts right answers is after classes: there accuracy decides."""
+    if facts.task == "regression":
+        return skill.name in ("r2", "accuracy")
+    return skill.name == {"language_model": "loss"}.get(facts.task, "accuracy")
 
 
 def learned(record: RunRecord) -> bool | None:
@@ -136,18 +141,26 @@ def learned(record: RunRecord) -> bool | None:
     small skill counts only while the loss is below what guessing costs. A source that is too small,
     or that knows only the accuracy of very unequal classes, can say yes but not no.
     """
-    verdict: bool | None = None
+    return judged(record)[0]
+
+
+def judged(record: RunRecord) -> tuple[bool | None, tuple[Skill, ...]]:
+    """What `learned` says, and the measurements that say so, the primary one first."""
     if adversarial(record.facts):
-        return None
+        return None, ()
+    weak: tuple[Skill, ...] = ()
     for measured in _sources(record):
         if _weighted(measured):
             continue
         if any(_is_learned(skill, measured, record) for skill in measured):
-            return True
+            return True, _primary_first(measured, record)
+        if any(s.prior >= UNEQUAL and not _names_one_class(s, record) for s in measured):
+            continue  # it names rare classes too, perhaps under a weighted loss
         if any(_decides(skill, record) for skill in measured):
-            return False
-        verdict = False if measured else verdict
-    return verdict
+            return False, _primary_first(measured, record)
+        if any(_hints(skill, record) for skill in measured):
+            weak = weak or _primary_first(measured, record)
+    return (False, weak) if weak else (None, ())
 
 
 def ill(record: RunRecord) -> bool:
@@ -186,10 +199,12 @@ def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> b
         return False
     if skill.value < least_skill(record.facts, skill.name):
         return False
-    if skill.value >= CLEARLY:
+    if skill.name == "loss" and any(_names_one_class(other, record) for other in beside):
+        # A model that ranks well and names one class at the usual limit has learned, but losses of
+        # samples that were trained on before do not show how well it ranks others.
+        return skill.where != "train" and skill.value >= CLEARLY
+    if skill.name == "loss" or skill.value >= CLEARLY:
         return True
-    if skill.name == "loss":
-        return not any(_names_one_class(other) for other in beside)
     if skill.name != "accuracy" or not in_nats(record):
         return True
     # Weighted losses of unequal classes are measured against equal ones.
@@ -219,16 +234,44 @@ def _weighted(measured: tuple[Skill, ...]) -> bool:
     return any(s.prior >= UNEQUAL and s.value < -0.02 for s in measured)
 
 
-def _names_one_class(skill: Skill) -> bool:
-    return skill.name == "accuracy" and abs(skill.value) < 0.02 and skill.prior >= UNEQUAL
+def _names_one_class(skill: Skill, record: RunRecord) -> bool:
+    if skill.name != "accuracy" or abs(skill.value) >= 0.02 or not skill.prior >= UNEQUAL:
+        return False
+    return not mean(_late(record.series("majority"))) < 0.98
+
+
+def enough(skill: Skill, facts: Facts) -> bool:
+    """Samples from which this measurement may say that a run is at chance."""
+    return skill.n >= (FEWEST_EVALUATED if skill.where == "eval" else needed(facts))
+
+
+def noisy(skill: Skill, facts: Facts) -> bool:
+    """Measured while dropout disturbed the answers, so that the model itself may do better.
+
+    Sums over dropped units scatter in proportion to their size: targets far from zero suffer most.
+    """
+    if skill.where != "train" or not any(p > 0 for p in facts.dropout):
+        return False
+    if facts.task == "regression" and facts.target_mean**2 > facts.target_variance:
+        return True
+    return not is_chance(skill)
 
 
 def _decides(skill: Skill, record: RunRecord) -> bool:
-    if skill.n < needed(record.facts):
+    if skill.n < needed(record.facts) or noisy(skill, record.facts):
         return False
     if skill.name == "loss":
         return record.facts.task == "language_model" or skill.where == "train"
-    return not skill.prior >= UNEQUAL or _names_one_class(skill)
+    return not skill.prior >= UNEQUAL or _names_one_class(skill, record)
+
+
+def _hints(skill: Skill, record: RunRecord) -> bool:
+    """Says no when no better source says anything."""
+    return enough(skill, record.facts) and not noisy(skill, record.facts)
+
+
+def _primary_first(measured: tuple[Skill, ...], record: RunRecord) -> tuple[Skill, ...]:
+    return tuple(sorted(measured, key=lambda skill: not _is_primary(skill, record.facts)))
 
 
 def _sources(record: RunRecord) -> Iterator[tuple[Skill, ...]]:

@@ -22,6 +22,8 @@ HALF_WAY = 0.5
 """Skill from which nobody asks what simple models can do."""
 OUTDONE = 0.25
 """Skill by which simple models must be ahead, which is then also twice the run's (design)."""
+FAR_AHEAD = 0.35
+"""Lead that suffices without being twice the run's skill (design)."""
 OUTDONE_LANGUAGE = 0.1
 """The same for language models, whose skill is smaller (counts of character pairs reach 0.25)."""
 CERTAIN = 0.9
@@ -70,11 +72,13 @@ def outdone_by_simple_models(e: Evidence) -> Finding | None:
         return None
     if run.prior >= 0.6:  # of unequal classes accuracy says too little
         return None
+    if run.where == "train" and any(p > 0 for p in e.facts.dropout):
+        return None  # dropout disturbs the run's answers, not those of the simple models
     probe = e.probe
     ahead = OUTDONE if run.name != "loss" else OUTDONE_LANGUAGE
     if probe is None or probe.p_value > 0.02 or probe.score - run.value < ahead:
         return None
-    if run.value >= 0.5 * probe.score:
+    if run.value >= 0.5 * probe.score and probe.score - run.value < FAR_AHEAD:
         return None
     return Finding(
         symptom=Symptom.CHANCE_LEVEL,

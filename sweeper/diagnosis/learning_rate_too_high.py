@@ -36,7 +36,8 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief *= 0.2
     if e.died:
         belief += 0.05
-    if e.critical(Symptom.EXPLODING_GRADIENT) and (e.recurrent or e.repeated_weights):
+    exploded = e.critical(Symptom.EXPLODING_GRADIENT, Symptom.NON_FINITE)
+    if exploded and (e.recurrent or e.repeated_weights):
         # There the gradient itself grows over time, at any rate.
         belief *= 1.0 if e.adaptive or lr >= 1.0 else 0.75
     if belief <= 0:

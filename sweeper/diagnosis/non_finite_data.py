@@ -17,12 +17,15 @@ def explain(e: Evidence) -> Hypothesis | None:
                 continue
             bad = ~np.isfinite(array.reshape(len(array), -1))
             if bad.any():
-                rows = float(bad.any(axis=1).mean())
+                count, rows = int(bad.any(axis=1).sum()), float(bad.any(axis=1).mean())
+                some = f"{rows:.1%} of the" if rows >= 0.01 else f"{count} of {len(bad)}"
                 return hypothesis(
                     Cause.NON_FINITE_DATA,
                     0.97,
-                    f"{rows:.1%} of the captured {name} hold NaN or infinite values",
+                    f"{some} captured {name} {'holds' if count == 1 else 'hold'} NaN or infinite"
+                    " values",
                     rows=rows,
+                    count=count,
                     where=name,
                 )
     if not e.critical(Symptom.NON_FINITE):

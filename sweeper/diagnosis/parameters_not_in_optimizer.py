@@ -8,7 +8,7 @@ from sweeper.types import Cause, Hypothesis
 
 def explain(e: Evidence) -> Hypothesis | None:
     missing = max((o.n_missing for o in e.facts.optimizers), default=0)
-    share = missing / max(1, e.facts.n_parameters)
+    share = min(1.0, missing / max(1, e.facts.n_parameters))
     if share < 0.005:
         return None
     # Two models with an optimizer each see the other's parameters as missing only when one is

@@ -54,13 +54,21 @@ def _regression(e: Evidence, output: str) -> Hypothesis | None:
             )
     few = 2 <= len(values) <= 20 and np.allclose(values, np.round(values))
     if few and len(targets) >= 10 * len(values):
+        counted = _counts_right_answers(e)
+        many = facts.head_width > 1 or output in ("softmax", "sigmoid")
         return _say(
-            0.6 if facts.head_width > 1 or output in ("softmax", "sigmoid") else 0.35,
+            0.85 if counted else 0.6 if many else 0.35,
             f"the targets are {len(values)} whole numbers, which look like classes, and the loss is"
-            f" {facts.loss_function}",
+            f" {facts.loss_function}"
+            + (", while the program's evaluation counts right answers" if counted else ""),
             values=len(values),
         )
     return None
+
+
+def _counts_right_answers(e: Evidence) -> bool:
+    evals = e.record.evals
+    return evals is not None and bool(np.isfinite(evals.accuracy).any())
 
 
 def _say(belief: float, reason: str, **evidence: object) -> Hypothesis:

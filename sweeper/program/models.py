@@ -19,23 +19,26 @@ def optimizer_parameters(optimizers: Iterable[torch.optim.Optimizer]) -> list[to
     return list(seen.values())
 
 
+MAX_NODES = 200_000
+"""Autograd nodes after which the search for parameters in them ends."""
+
+
 def find_roots(parameters: Iterable[torch.Tensor]) -> list[nn.Module]:
     """Outermost living modules that own at least one of ``parameters``, most parameters first.
+
+    A model that calls another one first, an encoder before its head, belongs to the training too
+    even when no optimizer has its parameters: when the head is called, they are in the autograd
+    graph of what it is given.
 
     The garbage collector knows every module however it was made (unpickled, built by a library);
     a registry of constructors would miss those.
     """
     wanted = {id(p) for p in parameters}
-    owners = []
-    for candidate in gc.get_objects():
-        # type() first: isinstance would trigger __class__ properties of lazy proxies.
-        if not issubclass(type(candidate), nn.Module):
-            continue
-        own = candidate.__dict__.get("_parameters")
-        if own and any(id(p) in wanted for p in own.values() if p is not None):
-            owners.append(candidate)
-    if not owners:
+    modules = _modules()
+    if not any(_owns(module, wanted) for module in modules):
         return []
+    wanted |= _in_living_graphs()
+    owners = [module for module in modules if _owns(module, wanted)]
     parents = _parents()
     roots: dict[int, nn.Module] = {}
     for owner in owners:
@@ -47,14 +50,58 @@ def find_roots(parameters: Iterable[torch.Tensor]) -> list[nn.Module]:
     return sorted(roots.values(), key=lambda m: -sum(p.numel() for p in m.parameters()))
 
 
+def left_out(optimizers: Iterable[torch.optim.Optimizer], roots: list[nn.Module]) -> int:
+    """Elements of parameters outside ``roots`` that hold a gradient and belong to no optimizer: of
+    models that are called after the trained ones."""
+    known = {id(p) for p in optimizer_parameters(optimizers)}
+    known |= {id(p) for root in roots for p in root.parameters()}
+    count = 0
+    for module in _modules():
+        for parameter in (module.__dict__.get("_parameters") or {}).values():
+            if parameter is None or id(parameter) in known or not parameter.requires_grad:
+                continue
+            if parameter.grad is not None:
+                known.add(id(parameter))
+                count += parameter.numel()
+    return count
+
+
+def _modules() -> list[nn.Module]:
+    # A list: a generator would be among the objects that it holds, and keep them all alive.
+    # type() first: isinstance would trigger __class__ properties of lazy proxies.
+    return [found for found in gc.get_objects() if issubclass(type(found), nn.Module)]
+
+
+def _owns(module: nn.Module, wanted: set[int]) -> bool:
+    own = module.__dict__.get("_parameters") or {}
+    return any(id(p) in wanted for p in own.values() if p is not None)
+
+
+def _in_living_graphs() -> set[int]:
+    """id of each parameter that a living tensor was computed from with gradients."""
+    todo = [
+        node for candidate in gc.get_objects()
+        if type(candidate) is torch.Tensor and (node := candidate.grad_fn) is not None
+    ]  # fmt: skip
+    seen, found = set(todo), set()
+    while todo and len(seen) < MAX_NODES:
+        node = todo.pop()
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found.add(id(variable))
+        for below, _ in node.next_functions:
+            if below is not None and below not in seen:
+                seen.add(below)
+                todo.append(below)
+    return found
+
+
 def _parents() -> dict[int, nn.Module]:
     parents: dict[int, nn.Module] = {}
-    for candidate in gc.get_objects():
-        if not issubclass(type(candidate), nn.Module):
-            continue
-        for child in (candidate.__dict__.get("_modules") or {}).values():
+    for module in _modules():
+        for child in (module.__dict__.get("_modules") or {}).values():
             if child is not None:
-                parents.setdefault(id(child), candidate)
+                parents.setdefault(id(child), module)
     return parents
 
 

@@ -142,20 +142,29 @@ class Evaluation:
 
 
 def _predicts(output: torch.Tensor, prediction: torch.Tensor) -> bool:
-    """Is ``prediction`` the argmax of the output over a class dimension,
-    or the output cut at 0 or 0.5?
+    """Is ``prediction`` the argmax of the output over a class dimension, the output cut at 0 or
+    0.5, its sigmoid cut at 0.5, or the output rounded (and clamped)?
     """
     flat = prediction.reshape(-1)
     if output.numel() == flat.numel():
-        for limit in (0.0, 0.5):
-            if bool(((output.reshape(-1) > limit) == (flat > 0.5)).all()):
-                return True
-        return False
+        values = output.reshape(-1)
+        cuts = (values > 0.0, values > 0.5, values.sigmoid() > 0.5)
+        return any(bool((cut == (flat > 0.5)).all()) for cut in cuts) or _rounds(values, flat)
     for dim in {output.dim() - 1, 1} if output.dim() > 1 else ():
         best = output.argmax(dim).reshape(-1)
         if best.shape == flat.shape and bool((best == flat).all()):
             return True
     return False
+
+
+def _rounds(output: torch.Tensor, prediction: torch.Tensor) -> bool:
+    """Is ``prediction`` the rounded output, up to a clamp that leaves half of it as it is?"""
+    if not prediction.numel() or not bool(torch.isfinite(output).all()):
+        return False
+    rounded, given = output.double().round(), prediction.double()
+    clamped = rounded.clamp(float(given.min()), float(given.max()))
+    untouched = (rounded == given).double().mean()
+    return bool((clamped == given).all()) and float(untouched) >= 0.5
 
 
 def _count(labels: dict[float, int], target: torch.Tensor) -> None:

@@ -20,7 +20,7 @@ from sweeper.program.graph import (
     Node,
     TraceMode,
 )
-from sweeper.program.models import module_paths, optimizer_parameters
+from sweeper.program.models import left_out, module_paths, optimizer_parameters
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.targets import Targets
 from sweeper.types import (
@@ -293,7 +293,7 @@ class Collector:
             for r in session.roots
             for p in r.parameters()
             if p.requires_grad and id(p) not in owned
-        )
+        ) + left_out(session.optimizers, session.roots)
         out = []
         for optimizer in session.optimizers:
             key, group = id(optimizer), optimizer.param_groups[0]

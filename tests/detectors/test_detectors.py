@@ -115,7 +115,7 @@ PAIRS = (
     Pair(
         Symptom.CHANCE_LEVEL,
         lambda: record(chance(accuracy=0.14)),
-        lambda: record(series(loss=flat(2.1), accuracy=0.17)),
+        lambda: record(series(loss=flat(2.1), accuracy=0.2)),
     ),
     Pair(
         Symptom.VANISHING_GRADIENT,
@@ -288,3 +288,20 @@ def only(hidden: Any, column: int) -> Any:
 def test_models_trained_against_each_other_are_left_alone() -> None:
     gan = facts(optimizers=(optimizer(), optimizer()), n_roots=2, backwards_per_step=2)
     assert not any(f.critical for f in detect_all(record(chance(), what=gan))[0])
+
+
+def test_features_of_a_regression_may_carry_the_mean() -> None:
+    what = facts(
+        task="regression",
+        loss_function="mse_loss",
+        class_prior=(),
+        n_classes=0,
+        target_variance=1.0,
+        target_mean=5.0,
+    )
+    steps = chance(accuracy=np.nan, loss=flat(1.0))
+    steps["r2_error"] = steps["n"] * 1.0
+    for rank, ill in (((13.0, 7.0), False), ((13.0, 1.1), True), ((2.0, 2.0), True)):
+        made = record(steps, what=what, hidden=activations(cosine=(0.5, 0.98), rank=rank))
+        found = all_detectors()["collapsed_representation"].run(made)
+        assert isinstance(found, Finding) is ill

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sweeper.detectors import all_detectors
 from sweeper.detectors.skill import (
     first_pass,
     ill,
@@ -18,6 +20,7 @@ from sweeper.detectors.skill import (
     skill_of,
     skills_of,
 )
+from sweeper.types import Finding, RunRecord
 from tests.detectors.records import (
     LN10,
     PASS,
@@ -108,6 +111,72 @@ def test_naming_one_class_is_not_learning() -> None:
     assert learned(record(steps, what=UNEQUAL)) is False
 
 
+def test_one_class_with_a_small_loss_has_learned_only_on_held_out_samples() -> None:
+    """Losses of repeated samples do not show how well others are ranked."""
+    steps = series(loss=flat(0.5 * H_UNEQUAL), accuracy=0.95, majority=1.0)
+    assert learned(record(steps, what=UNEQUAL)) is False
+    for share, verdict in ((0.5, True), (0.85, False)):
+        ranks = evals(accuracy=0.95, prior=0.95, loss=(share * H_UNEQUAL,))
+        assert learned(record(steps, what=UNEQUAL, evaluated=ranks)) is verdict
+
+
+def test_every_run_that_did_not_learn_has_a_critical_finding() -> None:
+    """Whatever the loss says: worse than the constant answer, one class, lucky, too little."""
+    equal = facts(n_classes=2, head_width=2, class_prior=(0.6, 0.4))
+    ln = prior_entropy(equal)
+    made = [
+        record(series(loss=flat(0.94 * ln), accuracy=0.38), what=equal),
+        record(series(loss=flat(0.82 * H_UNEQUAL), accuracy=0.95, majority=1.0), what=UNEQUAL),
+        record(series(loss=flat(0.995 * LN10), accuracy=0.21)),
+        record(series(loss=flat(0.95 * LN10), accuracy=0.17)),
+    ]
+    for case in made:
+        assert learned(case) is False
+        found = all_detectors()["chance_level"].run(case)
+        assert isinstance(found, Finding)
+        assert found.critical
+    steps = series(40, loss=flat(LN10, 40), accuracy=flat(0.1, 40))
+    few = record(steps | {"n": np.full(40, 3.0), "fresh_n": np.zeros(40)})
+    assert learned(few) is None
+
+
+REGRESSION = facts(
+    task="regression",
+    loss_function="mse_loss",
+    class_prior=(),
+    n_classes=0,
+    head_width=1,
+    target_variance=0.65,
+    target_mean=5.6,
+)
+
+
+def test_dropout_in_training_may_say_yes_but_not_no() -> None:
+    def made(share: float, **what: Any) -> RunRecord:
+        loss = 1.0 / np.linspace(0.03, 1.0, STEPS) * share * 0.65
+        steps = series(loss=loss, accuracy=np.nan)
+        steps["r2_error"] = steps["n"] * share * 0.65
+        return record(steps, what=replace(REGRESSION, **what))
+
+    assert learned(made(0.95)) is False
+    assert learned(made(0.95, dropout=(0.1,))) is None
+    assert not ill(made(0.95, dropout=(0.1,)))
+    assert learned(made(0.5, dropout=(0.1,))) is True
+    # Classes at chance are at chance with dropout too.
+    dropped = facts(dropout=(0.9,))
+    assert learned(record(chance(), what=dropped)) is False
+
+
+def test_right_answers_decide_for_a_regression_on_classes() -> None:
+    steps = series(accuracy=np.nan)
+    steps["r2_error"] = steps["n"] * 0.5
+    what = replace(REGRESSION, target_variance=1.0, target_mean=0.0)
+    assert learned(record(steps, what=what)) is True
+    counted = record(steps, what=what, evaluated=evals(accuracy=0.12, prior=0.1))
+    assert learned(counted) is False
+    assert skill_of(counted).name == "accuracy"
+
+
 def test_untrained_luck_is_not_learning() -> None:
     steps = series(loss=flat(1.2 * LN10), accuracy=0.22)
     assert learned(record(steps)) is False
@@ -126,6 +195,19 @@ def test_memory_is_told_from_learning() -> None:
     )
     slow[:30] = 0.1
     assert not memorised(record(series(n_pass=30, loss=LN10 * (1.1 - slow), accuracy=slow)))
+
+
+def test_a_fall_between_the_first_two_passes_is_no_memory() -> None:
+    """The mean of the targets is learned in the first pass, the rest inside later ones."""
+    rng = np.random.default_rng(4)
+    length, passes = 60, 6
+    inside = np.tile(np.linspace(0.6, -0.6, length), passes)
+    level = np.repeat([5.0, 1.0, 0.93, 0.9, 0.8, 0.78], length) + 0.1 * inside
+    level[:length] = np.linspace(8.0, 1.7, length)
+    error = np.abs(level * (1 + 0.02 * rng.standard_normal(length * passes)))
+    steps = series(length * passes, n_pass=length, loss=error, accuracy=np.nan)
+    steps["r2_error"] = steps["n"] * error
+    assert not memorised(record(steps, what=replace(REGRESSION, target_variance=1.0)))
 
 
 def test_single_late_fresh_rows_do_not_end_the_pass() -> None:
@@ -158,6 +240,12 @@ def test_weighted_losses_of_unequal_classes_say_nothing() -> None:
     fell = series(loss=sound_loss(start=1.2, end=0.4), accuracy=0.90)
     assert learned(record(fell, what=UNEQUAL)) is None
     assert not ill(record(fell, what=UNEQUAL))
+
+
+def test_naming_rare_classes_too_is_not_judged_by_accuracy() -> None:
+    """A weighted loss costs some accuracy; it need not take it below the majority rate."""
+    steps = series(loss=flat(0.9 * H_UNEQUAL, noise=1.0), accuracy=0.953, majority=0.95)
+    assert learned(record(steps, what=UNEQUAL)) is not False
 
 
 def test_characters_are_easier_than_words() -> None:

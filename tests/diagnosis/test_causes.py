@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sweeper.diagnosis import diagnose
+from sweeper.diagnosis._probe import Probe
 from sweeper.telemetry.record import Captured
 from sweeper.types import Cause, ClipFact, LoaderFact, RunRecord
 from tests.detectors.records import (
@@ -367,3 +368,62 @@ def test_shapes_that_broadcast_are_a_wrong_loss() -> None:
         **regression,
     )
     assert diagnose(made).hypotheses[0].cause is Cause.WRONG_LOSS
+
+
+def test_a_recurrent_run_that_breaks_at_once_is_unbounded_without_a_clip() -> None:
+    loss, norm = flat(1.0), flat(800.0)
+    loss[1:], norm[1:] = np.nan, np.nan
+    steps = series(loss=loss, grad_norm=norm, accuracy=np.nan)
+    sgd = (optimizer(name="SGD", peak_lr=(0.05,)),)
+
+    def beliefs(**what: Any) -> dict[Cause, float]:
+        made = record(steps, what=facts(optimizers=sgd, **what), by_layer=layers(ratio=2.0))
+        return {h.cause: h.belief for h in diagnose(made).hypotheses}
+
+    recurrent = beliefs(layers=RECURRENT)
+    assert recurrent[Cause.UNBOUNDED_GRADIENT] > recurrent[Cause.LEARNING_RATE_TOO_HIGH]
+    clip = ClipFact(kind="norm", max_norm=1.0, norm_type=2.0, calls=STEPS)
+    assert Cause.UNBOUNDED_GRADIENT not in beliefs(layers=RECURRENT, clips=(clip,))
+    assert Cause.UNBOUNDED_GRADIENT not in beliefs()
+
+
+def test_one_bad_row_is_counted() -> None:
+    made, sees = blown(sees=captured(with_nan()))
+    best = diagnose(made, sees).hypotheses[0]
+    assert best.cause is Cause.NON_FINITE_DATA
+    assert "1 of 600" in best.reason
+
+
+def test_a_large_lead_of_simple_models_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verdict(accuracy: float, score: float, dropout: tuple[float, ...] = ()) -> bool:
+        probe = Probe(n=600, p_value=0.002, score=score, accuracy=0.9, prior=0.1, wrong_share=0.0)
+        monkeypatch.setattr("sweeper.diagnosis._base.simple_models", lambda *_: probe)
+        what = facts(dropout=dropout)
+        made = record(series(accuracy=accuracy), what=what, by_layer=layers())
+        return diagnose(made, captured()).failing
+
+    assert verdict(0.1 + 0.9 * 0.46, 0.88)
+    assert not verdict(0.1 + 0.9 * 0.46, 0.76)  # a lead of 0.3, and not twice as good
+    assert verdict(0.1 + 0.9 * 0.2, 0.5)
+    assert not verdict(0.1 + 0.9 * 0.2, 0.5, dropout=(0.5,))
+
+
+def test_counting_right_answers_under_a_squared_error_is_a_wrong_loss() -> None:
+    regression: dict[str, Any] = {
+        "task": "regression",
+        "loss_function": "mse_loss",
+        "class_prior": (),
+        "n_classes": 0,
+        "head_width": 1,
+        "target_variance": 8.25,
+        "target_mean": 4.5,
+    }
+    steps = series(loss=flat(7.2), accuracy=np.nan)
+    steps["r2_error"] = steps["n"] * 7.2
+    counted = record(
+        steps, what=facts(**regression), evaluated=evals(accuracy=0.12), by_layer=layers()
+    )
+    found = diagnose(counted, captured())
+    assert found.failing
+    assert found.hypotheses[0].cause is Cause.WRONG_LOSS
+    assert found.hypotheses[0].belief > 0.8

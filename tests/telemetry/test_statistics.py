@@ -150,6 +150,32 @@ def test_accuracy_is_read_from_the_programs_own_comparison(how: str) -> None:
     assert evaluation.row()["accuracy"] == 0.75
 
 
+@pytest.mark.parametrize("how", ["sigmoid", "sigmoid twice", "rounded", "clamped"])
+def test_predictions_of_a_single_output_are_recognised(how: str) -> None:
+    evaluation = Evaluation(SeenSamples())
+    output = torch.tensor([0.2, -1.3, 3.4, 0.1, 2.2, 12.0])
+    if how == "sigmoid twice":
+        output = output.sigmoid()
+    prediction = {
+        "sigmoid": lambda: (output.sigmoid() > 0.5).float(),
+        "sigmoid twice": lambda: (output.sigmoid() > 0.5).float(),
+        "rounded": lambda: output.round(),
+        "clamped": lambda: output.round().clamp(0, 9),
+    }[how]()
+    target = prediction.clone()
+    target[:3] = 7.0
+    evaluation.output(output)
+    evaluation.compare(prediction, target)
+    assert evaluation.row()["accuracy"] == 0.5
+
+
+def test_a_constant_is_not_the_clamped_output() -> None:
+    evaluation = Evaluation(SeenSamples())
+    evaluation.output(torch.tensor([-3.0, 8.0, 4.0, -6.0]))
+    evaluation.compare(torch.full((4,), 4.0), torch.full((4,), 4.0))
+    assert evaluation.empty
+
+
 def test_dead_and_saturated_units_are_counted_per_unit() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(4, 2)
