@@ -23,12 +23,14 @@ MAX_NODES = 200_000
 """Autograd nodes after which the search for parameters in them ends."""
 
 
-def find_roots(parameters: Iterable[torch.Tensor]) -> list[nn.Module]:
+def find_roots(
+    parameters: Iterable[torch.Tensor], given: Iterable[torch.Tensor] = ()
+) -> list[nn.Module]:
     """Outermost living modules that own at least one of ``parameters``, most parameters first.
 
-    A model that calls another one first, an encoder before its head, belongs to the training too
-    even when no optimizer has its parameters: when the head is called, they are in the autograd
-    graph of what it is given.
+    A model called before the trained one, an encoder before its head, belongs to the training too
+    even when no optimizer has its parameters: they are in the autograd graph of the tensors that
+    the trained one is ``given``.
 
     The garbage collector knows every module however it was made (unpickled, built by a library);
     a registry of constructors would miss those.
@@ -37,7 +39,7 @@ def find_roots(parameters: Iterable[torch.Tensor]) -> list[nn.Module]:
     modules = _modules()
     if not any(_owns(module, wanted) for module in modules):
         return []
-    wanted |= _in_living_graphs()
+    wanted |= _in_graphs(given)
     owners = [module for module in modules if _owns(module, wanted)]
     parents = _parents()
     roots: dict[int, nn.Module] = {}
@@ -77,12 +79,9 @@ def _owns(module: nn.Module, wanted: set[int]) -> bool:
     return any(id(p) in wanted for p in own.values() if p is not None)
 
 
-def _in_living_graphs() -> set[int]:
-    """id of each parameter that a living tensor was computed from with gradients."""
-    todo = [
-        node for candidate in gc.get_objects()
-        if type(candidate) is torch.Tensor and (node := candidate.grad_fn) is not None
-    ]  # fmt: skip
+def _in_graphs(given: Iterable[torch.Tensor]) -> set[int]:
+    """id of each parameter that the tensors were computed from with gradients."""
+    todo = [node for tensor in given if (node := tensor.grad_fn) is not None]
     seen, found = set(todo), set()
     while todo and len(seen) < MAX_NODES:
         node = todo.pop()

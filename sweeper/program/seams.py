@@ -48,6 +48,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sweeper.program._seams_facts import patch_model_facts, patch_seeds
+from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall, Session
 
 LOSSES = (
@@ -200,7 +201,7 @@ def _watch_calls(session: Session) -> None:
 
     def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         if current() is session and session.optimizers:
-            session.seam_module_called(module)
+            session.seam_module_called(module, tensors_in([args, kwargs]))
             if session.roots:
                 _unwatch_calls()
         return _plain_call(module, *args, **kwargs)

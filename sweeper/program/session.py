@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,7 +216,7 @@ class Session:
             callback(optimizer)
         self.notify("optimizer_built", optimizer)
 
-    def seam_module_called(self, module: nn.Module) -> None:
+    def seam_module_called(self, module: nn.Module, inputs: Iterable[torch.Tensor]) -> None:
         """First forward of any module after the first optimizer:
         find models, operate, watch entries.
         """
@@ -225,9 +225,11 @@ class Session:
         wanted = {id(p) for p in optimizer_parameters(self.optimizers)}
         if not any(id(p) in wanted for p in module.parameters()):
             return  # a metric, a loss, an unrelated teacher
-        self.find_models(module)
+        self.find_models(module, inputs)
 
-    def find_models(self, first_called: nn.Module | None) -> None:
+    def find_models(
+        self, first_called: nn.Module | None, inputs: Iterable[torch.Tensor] = ()
+    ) -> None:
         """Fill ``roots`` and let remedies and observers at them.
 
         Random state is kept aside meanwhile.
@@ -235,7 +237,7 @@ class Session:
         if self._models_found:
             return
         self._models_found = True
-        self.roots = find_roots(optimizer_parameters(self.optimizers))
+        self.roots = find_roots(optimizer_parameters(self.optimizers), inputs)
         gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(9_000_001 + self.seed)

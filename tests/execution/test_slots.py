@@ -111,7 +111,11 @@ def test_ctrl_c_ends_the_runs_under_way_and_reports_them(make_job: MakeJob, n: i
     ended = threading.Event()
     reported: list[str] = []
 
+    under_way = threading.Barrier(n)
+
     def run(job: Job) -> Outcome:
+        if job.seed < n:
+            under_way.wait(10.0)  # every slot has its job before the interrupt comes
         if job.seed == 0:
             os.kill(os.getpid(), signal.SIGINT)
         ended.wait(5.0)
