@@ -90,8 +90,8 @@ class _Plan:
                 steps.append(Step(kind=kind, path=mount.path, reason=reason))
             overlays += [step.path for step in steps if step.kind == "overlay"]
             yield from steps
-        if workplace(self.cwd):
-            yield Step(kind="overlay", path=workplace(self.cwd))
+        if working_folder(self.cwd):
+            yield Step(kind="overlay", path=working_folder(self.cwd))
 
     def _cover(self, path: str) -> Iterator[Step]:
         inside = any(under(mount.path, (path,)) and mount.path != path for mount in self.mounts)
@@ -120,7 +120,7 @@ class _Plan:
             yield Step(kind="read_only", path=path, reason=reason)
 
 
-def workplace(cwd: str) -> str:
+def working_folder(cwd: str) -> str:
     """The folder of the user's that is to be covered although it lies where nothing is; or ""."""
     if not under(cwd, _LEFT_ALONE):
         return ""

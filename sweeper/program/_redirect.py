@@ -46,11 +46,11 @@ class Redirect:
     """The patches of one process. `scratch`, `free` and `cwd` are absolute and without links."""
 
     def __init__(
-        self, scratch: str, free: Sequence[str], cwd: str, workplace: str = "", site: str = ""
+        self, scratch: str, free: Sequence[str], cwd: str, working_folder: str = "", site: str = ""
     ) -> None:
-        self.scratch, self.free, self.workplace = scratch, list(free), workplace
+        self.scratch, self.free, self.working_folder = scratch, list(free), working_folder
         self.site = site  # the folder on PYTHONPATH by which spawned Python programs get here
-        self.view = Shadow(scratch, free, workplace)
+        self.view = Shadow(scratch, free, working_folder)
         self.cwd = self.view.original(cwd)
         self._undo: list[Callable[[], object]] = []
 

@@ -29,7 +29,7 @@ from sweeper.program._shadow import raw, raw_makedirs, raw_open
 
 VARIABLE = "SWEEPER_REDIRECT"
 """Names the arguments of `Redirect` as JSON, for Python programs that the program starts."""
-_SETTINGS = ("scratch", "free", "workplace", "site")
+_SETTINGS = ("scratch", "free", "working_folder", "site")
 
 # Module -> (dotted name inside it, index and name of the path argument, access).
 _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {

@@ -30,13 +30,13 @@ _MAX_LINKS = 40  # as the kernel: then ELOOP
 class Shadow:
     """The view. Not thread-safe for two writers of one path, no more than the file system is."""
 
-    def __init__(self, scratch: str, free: Sequence[str], workplace: str = "") -> None:
-        """`workplace`: a folder among devices (/dev/shm/project) that is not free all the same."""
+    def __init__(self, scratch: str, free: Sequence[str], working_folder: str = "") -> None:
+        """`working_folder`: one among devices (/dev/shm/project) that is not free all the same."""
         self.files = os.path.join(scratch, "files")
         self.gone = os.path.join(scratch, "gone")
         self._free = tuple(path.rstrip(os.sep) for path in (*free, scratch))
         self._free_inside = tuple(path + os.sep for path in self._free)
-        self._workplace = workplace
+        self._working_folder = working_folder
         raw_makedirs(self.files)
         raw_makedirs(self.gone)
 
@@ -47,7 +47,9 @@ class Shadow:
             return True
         if not path.startswith(_KERNEL_INSIDE):
             return path in _KERNEL
-        return not self._workplace or not (path + os.sep).startswith(self._workplace + os.sep)
+        return not self._working_folder or not (path + os.sep).startswith(
+            self._working_folder + os.sep
+        )
 
     def shadow(self, path: str) -> str:
         return self.files + _inside(path)
@@ -105,7 +107,7 @@ class Shadow:
             step = os.path.join(current, name)
             if step.startswith(_KERNEL_INSIDE) and ".." not in todo:
                 whole = os.path.join(step, *todo[::-1])
-                if not self._workplace or self.is_free(whole):
+                if not self._working_folder or self.is_free(whole):
                     return whole  # /proc/self/fd/1 must not be read as a link
             if todo or follow:
                 real = self.reading(step)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
-from sweeper.program._mounts import workplace
+from sweeper.program._mounts import working_folder
 from sweeper.program._namespace import Unavailable, user_namespace_refusal
 from sweeper.program._redirect import Redirect
 from sweeper.program._redirect_libraries import install, plain_name
@@ -73,7 +73,7 @@ def contain(
     _own_temporary_folder(scratch)
     os.chdir(cwd)
     free = [str(path) for path in kept]
-    install(Redirect(str(scratch), free, str(cwd), workplace(str(cwd))))
+    install(Redirect(str(scratch), free, str(cwd), working_folder(str(cwd))))
     unguarded = forbid_writes(kept)
     behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
     description = f"Python's file calls are redirected; what writes past them {behind}"

@@ -46,7 +46,9 @@ def test_slots_work_side_by_side(make_job: MakeJob) -> None:
         barrier.wait()
         return DONE
 
-    fan_out(source([make_job(1), make_job(2)]), lambda job, outcome: None, 2, run)
+    told: list[int] = []
+    fan_out(source([make_job(1), make_job(2)]), lambda job, _: told.append(job.seed), 2, run)
+    assert sorted(told) == [1, 2]  # neither passes the barrier alone
 
 
 def test_nothing_now_is_asked_again_when_a_run_ends(make_job: MakeJob) -> None:

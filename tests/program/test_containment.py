@@ -403,7 +403,9 @@ def test_files_stay_and_the_program_sees_its_own(
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no /dev/shm")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_workplace_among_devices_is_covered_too(kind: Literal["overlay", "redirect"]) -> None:
+def test_a_working_folder_among_devices_is_covered_too(
+    kind: Literal["overlay", "redirect"],
+) -> None:
     def programs(root: Path) -> None:
         os.chdir(root / "one")
         rename_and_delete(root / "one")

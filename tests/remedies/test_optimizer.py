@@ -59,6 +59,8 @@ def test_schedulers_that_cycle_momentum_still_work() -> None:
             optimizer = getattr(torch.optim, own)(model.parameters(), lr=0.01, **options)
             scheduler = OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
             train(model, optimizer, after=lambda step, s=scheduler: s.step())
+        assert type(optimizer).__name__.lower() == kind
+        assert scheduler.last_epoch > 1
 
 
 def test_adam_relatives_keep_betas_and_fused_scaling_goes() -> None:
