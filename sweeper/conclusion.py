@@ -64,6 +64,13 @@ def conclude(
         )
     if horizon is not None:
         remarks.append(f"horizon: {horizon.reason}")
+    blind = [t for t in trials if t.outcome.watch_errors]
+    if blind:
+        remarks.append(
+            f"watching failed in {len(blind)} of {len(trials)} runs, signals may be missing: "
+            f"{blind[0].outcome.watch_errors[0].strip().splitlines()[-1]} "
+            f"({blind[0].folder / 'outcome.json'})"
+        )
     if campaign is not None and campaign.stop_reason:
         remarks.append(f"search ended: {campaign.stop_reason}")
     for remedy, fault in faults.items():

@@ -171,7 +171,7 @@ class Session:
                 if any(p is like for p in group["params"]):
                     group["params"].extend(p for p in new if id(p) not in held)
                     return
-        self.refuse("", "no optimizer holds the parameter that the new ones belong to")
+        raise ValueError("join_optimizer: `like` must be held by an optimizer")
 
     def confirm(self, remedy: str, **evidence: Any) -> None:
         """Record what a remedy really did (plain JSON values)."""

@@ -80,6 +80,11 @@ def _source(path: Path, given: str) -> Path:
         raise UsageError(f"PROGRAM must be a Python file, got the folder {given!r}")
     if not path.is_file():
         raise UsageError(f"PROGRAM must be a file that exists, got {given!r} (looked for {path})")
+    if path.suffix not in ("", ".py", ".pyw"):
+        # A log would otherwise be run as a program, and an empty one is valid Python.
+        raise UsageError(
+            f"PROGRAM must be a Python file (.py), got {given!r}: logs are not read yet"
+        )
     return path.resolve()
 
 

@@ -87,14 +87,18 @@ class Proof:
                 wanted = elimination.wanted()
                 if not wanted:
                     break
-                for trial in self._run("elimination", [(f, 0) for f in wanted], full=False):
-                    if trial.judgement is not None:
-                        trial = replace(
-                            trial, judgement=against_best(trial.judgement, self.best_skill)
-                        )
-                    elimination.tell(trial)
+                self._reduce(elimination, wanted)
+            if not self.over(self.n_verified()):
+                # A softened number makes another fix: what each change is worth there is not known.
+                self._reduce(elimination, elimination.leave_one_out())
         self.necessary[elimination.fix.hash] = elimination.necessary()
         return elimination.fix
+
+    def _reduce(self, elimination: Elimination, fixes: Sequence[Fix]) -> None:
+        for trial in self._run("elimination", [(f, 0) for f in fixes], full=False):
+            if trial.judgement is not None:
+                trial = replace(trial, judgement=against_best(trial.judgement, self.best_skill))
+            elimination.tell(trial)
 
     def _verify(self, fix: Fix, *, stop_early: bool = True) -> None:
         verification = Verification(fix, self.rule, self.controls)

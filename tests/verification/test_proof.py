@@ -1,0 +1,54 @@
+"""The proof over a bench whose runs are made up: which parts are needed is asked of the final fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeper.types import Facts, Fix, Judgement, Outcome, Trial
+from sweeper.verification.fresh_seeds import Rule
+from sweeper.verification.proof import Proof
+
+
+@dataclass
+class MadeUp:
+    """Restored when both a clip of at most 4 and a small enough decay are there."""
+
+    facts: Facts = field(default_factory=Facts)
+    made: list[tuple[str, Fix]] = field(default_factory=list)
+
+    def trial(self, phase: Any, fix: Fix, seed: int) -> Trial:
+        self.made.append((phase, fix))
+        good = {"clip_norm", "activation"} <= set(fix.changes)
+        judgement = Judgement(
+            restored=good, score=0.9 if good else 0.0, skill=0.9 if good else 0.0,
+            metric_name="accuracy", metric=0.9 if good else 0.1, reasons=() if good else ("chance",),
+        )  # fmt: skip
+        return Trial(
+            number=0, phase=phase, fix=fix, seed=seed, outcome=Outcome(status="finished"),
+            judgement=judgement, folder=Path("runs") / fix.hash,
+        )  # fmt: skip
+
+    def run_all(self, wanted: Callable[[], Any], told: Callable[[Trial], None]) -> None:
+        while (item := wanted()) is not None:
+            phase, fix, seed, _ = item
+            told(self.trial(phase, fix, seed))
+
+    def run_list(self, phase: Any, items: Iterable[tuple[Fix, int]], *, full: bool) -> list[Trial]:
+        return [self.trial(phase, fix, seed) for fix, seed in items]
+
+
+def test_needless_part_goes_and_the_interaction_stays() -> None:
+    bench = MadeUp()
+    changes = {"clip_norm": 1.0, "activation": "relu", "weight_decay": 0.01}
+    candidate = bench.trial("joint", Fix(changes=changes), 0)
+    proof = Proof(
+        bench=bench, rule=Rule(), best_skill=0.9, over=lambda n, ahead=0.0: ""
+    )  # type: ignore[arg-type]  # fmt: skip
+    (found,) = proof.prove([candidate], [candidate])
+    assert set(found.fix.changes) == {"clip_norm", "activation"}
+    assert found.verified
+    assert found.necessary == {"clip_norm": True, "activation": True}
+    assert len([p for p, f in bench.made if p == "control"]) == 5
