@@ -1,4 +1,4 @@
-"""The proof over a bench whose runs are made up: which parts are needed is asked of the final fix."""
+"""The proof over a bench of made-up runs: what is needed is asked of the final fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeper.verification.proof import Proof
 
 @dataclass
 class MadeUp:
-    """Restored when both a clip of at most 4 and a small enough decay are there."""
+    """Restored when both the clip and the activation are there; the decay adds nothing."""
 
     facts: Facts = field(default_factory=Facts)
     made: list[tuple[str, Fix]] = field(default_factory=list)
@@ -24,7 +24,8 @@ class MadeUp:
         good = {"clip_norm", "activation"} <= set(fix.changes)
         judgement = Judgement(
             restored=good, score=0.9 if good else 0.0, skill=0.9 if good else 0.0,
-            metric_name="accuracy", metric=0.9 if good else 0.1, reasons=() if good else ("chance",),
+            metric_name="accuracy", metric=0.9 if good else 0.1,
+            reasons=() if good else ("chance",),
         )  # fmt: skip
         return Trial(
             number=0, phase=phase, fix=fix, seed=seed, outcome=Outcome(status="finished"),
