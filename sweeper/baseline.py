@@ -69,8 +69,12 @@ def run_baseline(
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    deterministic: bool = False,
 ) -> Baseline:
     """Run the program unchanged and diagnose it.
+
+    ``deterministic`` cuts it by steps alone, never by the clock, and needs ``steps`` for a program
+    that does not end within `MOST_SECONDS`.
 
     Raises:
         ProgramCrashed: it ends with an error of its own, not for a training that went non-finite.
@@ -80,12 +84,19 @@ def run_baseline(
         MOST_SECONDS if seconds is None else min(MOST_SECONDS, max(10.0, BASELINE_SHARE * seconds))
     )
     job = Job(
-        program=program, fix=Fix(), seed=seed, max_steps=steps, max_seconds=cap,
+        program=program, fix=Fix(), seed=seed, max_steps=steps,
+        max_seconds=None if deterministic and steps is not None else cap,
         deadline_seconds=FIRST_STEP_SECONDS + 2 * cap, folder=run_folder(study, Fix(), seed, steps),
     )  # fmt: skip
     outcome = run(job)
     _check_started(program, job, outcome)
     record = read_record(job.folder)
+    if deterministic and steps is None and not record.facts.finished:
+        raise UsageError(
+            f"--deterministic cuts runs by steps, not by the clock: it needs --steps for a program "
+            f"that does not end within {cap:.0f} s, got none for {program.name} "
+            f"({outcome.steps} steps so far)"
+        )
     diagnosis = diagnose(record, read_captured(job.folder))
     if outcome.status == "program_error" and not any(
         f.symptom is Symptom.NON_FINITE for f in diagnosis.findings

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sweeper.remediate import Options
 
 USAGE_ERROR, CRASHED = 2, 6
+DEFAULT_BUDGET = 600.0
 FIX_CODES = {
     "healthy": 0,
     "fixed": 0,
@@ -98,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--space", metavar="NAME|FILE", help="search space: a shipped name or a TOML file"
     )
     fix.add_argument(
-        "--budget", type=duration, default=600.0, metavar="10m",
+        "--budget", type=duration, default=argparse.SUPPRESS, metavar="10m",
         help="wall clock: seconds, or with s, m, h; `none` for no limit (default 10m)",
     )  # fmt: skip
     fix.add_argument(
@@ -110,6 +111,11 @@ def build_parser() -> argparse.ArgumentParser:
     fix.add_argument(
         "--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)"
     )
+    fix.add_argument(
+        "--deterministic", action="store_true",
+        help="same seed, same ranking for any number of slots: limited by --trials and --steps, "
+        "not by the clock",
+    )  # fmt: skip
 
     check = _program_command(commands, "check", "run once: findings and causes only", _check)
     check.add_argument(
@@ -209,12 +215,25 @@ def _options(arguments: Any, program: Program) -> Options:
         steps=arguments.steps,
         seed=arguments.seed,
         warm=not arguments.no_warm_start,
-        budget=arguments.budget,
+        budget=_budget(arguments),
         **({
             "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
-            "slots": arguments.slots,
+            "slots": arguments.slots, "deterministic": arguments.deterministic,
         } if hasattr(arguments, "space") else {}),
     )  # fmt: skip
+
+
+def _budget(arguments: Any) -> float | None:
+    """Seconds; a deterministic study knows no clock."""
+    given = getattr(arguments, "budget", DEFAULT_BUDGET)
+    if not getattr(arguments, "deterministic", False):
+        return given
+    if hasattr(arguments, "budget") and given is not None:
+        raise UsageError(
+            f"--deterministic is limited by --trials and --steps, not by the clock, "
+            f"got --budget {given:g}"
+        )
+    return None
 
 
 def _fix(arguments: Any) -> int:

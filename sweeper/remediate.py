@@ -51,6 +51,8 @@ class Options:
     slots: int | None = None
     seed: int = 0
     warm: bool = True
+    deterministic: bool = False
+    """Same seed, same ranking: rounds of fixed size, no wall clock, everything asked anew."""
 
 
 def remediate(options: Options, progress: Progress) -> StudyResult:
@@ -60,13 +62,19 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
     open_folder(
         options.study,
         program,
-        {"space": options.space, "steps": options.steps, "seed": options.seed},
+        {
+            "space": options.space,
+            "steps": options.steps,
+            "seed": options.seed,
+            "deterministic": options.deterministic,
+        },
     )
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
         baseline = run_baseline(
-            program, options.study, runs.run, steps=options.steps, seconds=options.budget
-        )
+            program, options.study, runs.run, steps=options.steps, seconds=options.budget,
+            deterministic=options.deterministic,
+        )  # fmt: skip
         progress.trial_done(baseline.trial)
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
         if not baseline.diagnosis.failing:
@@ -84,7 +92,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             program=program, study=options.study, facts=baseline.facts, horizon=horizon.search,
             full=horizon.full,
             planned_steps=baseline.facts.steps if baseline.facts.finished else None,
-            slots=slots, run=runs.run, cancel=runs.cancel,
+            slots=slots, run=runs.run, cancel=runs.cancel, deterministic=options.deterministic,
         )  # fmt: skip
         limits = Limits(
             trials=options.trials, seconds=options.budget, search_share=horizon.search_share
@@ -92,7 +100,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         dimensions, not_applicable = space.applicable(baseline.facts)
         study = JointStudy(
             options.study / "journal.log", dimensions=dimensions, remedies=space.remedies,
-            max_changes=space.max_changes, seed=options.seed,
+            max_changes=space.max_changes, seed=options.seed, replay=options.deterministic,
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
         campaign = Campaign(

@@ -19,6 +19,9 @@ from sweeper.types import Diagnosis, Facts, Fix, Job, Outcome, Program, RunRecor
 
 Phase = Literal["baseline", "control", "screening", "joint", "elimination", "verification"]
 MIN_DEADLINE = 60.0
+ROUND = 4
+"""Runs of one round of a deterministic study, whatever the number of slots: more slots wait, fewer
+ask with what older rounds taught."""
 DEADLINE_FACTOR = 6.0
 """A run may take so many times what the baseline's pace promises before it is ended: several runs
 share the machine and a remedy may make steps dearer."""
@@ -34,6 +37,8 @@ class Bench:
         full: the longer horizon of verification.
         planned_steps: length of the program, for schedules; None if unknown.
         run: makes one run (`Supervisor.run`).
+        deterministic: ask for `ROUND` fixes, run them all, tell them in the order of asking, so
+            that neither the number of slots nor which run ends first changes what is asked next.
     """
 
     program: Program
@@ -45,6 +50,7 @@ class Bench:
     slots: Sequence[Slot]
     run: Callable[[Job], Outcome]
     cancel: Callable[[], None]
+    deterministic: bool = False
 
     def job(self, fix: Fix, seed: int = 0, *, full: bool = False) -> Job:
         """The job of a fix. A batch size is compared at equal samples seen, everything else at
@@ -97,7 +103,23 @@ class Bench:
         def done(job: Job, outcome: Outcome) -> None:
             told(trial_of(job, outcome, phases[job.folder], next(number)))
 
-        fan_out(next_job, done, self.slots, self.run, self.cancel)
+        if not self.deterministic:
+            fan_out(next_job, done, self.slots, self.run, self.cancel)
+            return
+        while asked := _round(next_job):
+            for job, outcome in zip(asked, self._run_round(asked), strict=True):
+                done(job, outcome)
+
+    def _run_round(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Their outcomes, in the order of the jobs."""
+        ended: dict[Path, Outcome] = {}
+        waiting = iter(jobs)
+
+        def told(job: Job, outcome: Outcome) -> None:
+            ended[job.folder] = outcome
+
+        fan_out(lambda: next(waiting, None), told, self.slots, self.run, self.cancel)
+        return [ended[job.folder] for job in jobs]
 
     def run_list(
         self, phase: Phase, items: Iterable[tuple[Fix, int]], *, full: bool
@@ -115,6 +137,13 @@ class Bench:
 
         self.run_all(wanted, lambda t: found.__setitem__((t.fix.hash, t.seed), t))
         return [found[fix.hash, seed] for fix, seed in pairs if (fix.hash, seed) in found]
+
+
+def _round(next_job: Callable[[], Job | None]) -> list[Job]:
+    jobs: list[Job] = []
+    while len(jobs) < ROUND and (job := next_job()) is not None:
+        jobs.append(job)
+    return jobs
 
 
 def trial_of(job: Job, outcome: Outcome, phase: Phase, number: int) -> Trial:

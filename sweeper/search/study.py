@@ -53,24 +53,28 @@ class JointStudy:
         max_changes: int,
         seed: int,
         again: Sequence[Fix] = (),
+        replay: bool = False,
     ) -> None:
         """Open the journal at ``path`` and learn from what it holds.
 
         ``dimensions`` is in the order of belief. ``again`` are fixes that an interrupted driver had
-        under way: they are asked for first. UsageError when the journal was written for another
-        space.
+        under way: they are asked for first. ``replay`` takes nothing from either: everything is
+        asked anew in the same order, and finished runs answer from their folders. UsageError when
+        the journal was written for another space.
         """
         self.space = JointSpace(dimensions, remedies)
         self.max_changes = min(max_changes, len(dimensions))
         self._journal = open_journal(path, "joint")
         self._check_space(path)
         known = self._journal.get_trials(deepcopy=False)
+        self._kept = {f.user_attrs["hash"] for f in known if "hash" in f.user_attrs}
+        known = [] if replay else known
         self._random = np.random.default_rng([seed, len(known)])
         self._memory = _memory_study(int(self._random.integers(2**31)))
         self._told: dict[str, Told] = {}
         self._phases: dict[str, str] = {}
         self._running: dict[str, optuna.Trial] = {}
-        self._again = list(again)
+        self._again = [] if replay else list(again)
         for frozen in known:
             self._learn(frozen)
         self.earlier = [t.fix for t in self.told if self._phases[t.fix.hash] == "joint"]
@@ -114,7 +118,8 @@ class JointStudy:
             return
         frozen = self._frozen(trial)
         if frozen is not None:
-            self._journal.add_trial(frozen)
+            if trial.fix.hash not in self._kept:
+                self._journal.add_trial(frozen)
             self._learn(frozen)
 
     def importance(self) -> dict[str, float]:
