@@ -5,7 +5,7 @@ baseline -> diagnosis -> screening -> joint search -> proof -> ranking.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +108,23 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             started=started, beliefs=remedy_beliefs(baseline.diagnosis),
         )  # fmt: skip
         campaign.tell(baseline.trial)
-        controls = search(bench, campaign, progress)
-
-        progress.phase("proof")
         proof = Proof(
-            bench=bench, rule=rule, best_skill=campaign.best_skill, told=progress.trial_done,
+            bench=bench, rule=rule, told=progress.trial_done,
             over=lambda n, ahead=0.0: limits.all_over(time.monotonic() - started + ahead, n),
         )  # fmt: skip
+        # What restores goes to its proof at once until one fix is verified: where the diagnosis is
+        # right that takes a handful of runs, and what follows looks for better ones.
+        while not proof.n_verified():
+            search(bench, campaign, progress, until=lambda: proof.has_new(campaign.candidates))
+            if not proof.has_new(campaign.candidates):
+                break
+            progress.phase("proof")
+            with campaign.paused():
+                proof.prove_next(campaign.candidates, campaign.restored, campaign.best_skill)
+        controls = search(bench, campaign, progress, CONTROL_SEEDS)
+
+        progress.phase("proof")
+        proof.best_skill = campaign.best_skill
         fixes = proof.prove(campaign.candidates, campaign.restored)
         if not any(fix.verified for fix in fixes) and (best := best_unproven(campaign, fixes)):
             fixes = proof.verify_best(best)
@@ -140,14 +150,21 @@ def check(options: Options, progress: Progress) -> StudyResult:
         )
 
 
-def search(bench: Bench, campaign: Campaign, progress: Progress) -> list[Trial]:
-    """Reseeded controls, then screening and joint search on all slots.
-
-    The controls' trials are returned.
+def search(
+    bench: Bench,
+    campaign: Campaign,
+    progress: Progress,
+    control_seeds: Sequence[int] = (),
+    until: Callable[[], bool] = lambda: False,
+) -> list[Trial]:
+    """Screening and joint search on all slots until ``until`` holds, then the unchanged program on
+    ``control_seeds``, whose trials are returned.
     """
-    waiting, controls = list(CONTROL_SEEDS), []
+    waiting, controls = list(control_seeds), []
 
     def wanted() -> tuple[Phase, Fix, int, bool] | None:
+        if until():
+            return None
         item = campaign.next_fix()
         if item is None and waiting:
             return "control", Fix(), waiting.pop(0), False

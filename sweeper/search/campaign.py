@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -78,6 +79,15 @@ class Campaign:
         score = trial.judgement.score if trial.judgement is not None else -3.0
         belief = max((self._beliefs.get(n, 0.0) for n in trial.fix.changes), default=0.0)
         return len(trial.fix.changes), -(score + CAUSE_BONUS * belief), trial.fix.hash
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile does not count as time spent on searching."""
+        begun = self._clock()
+        try:
+            yield
+        finally:
+            self._started += self._clock() - begun
 
     def rejudged(self) -> list[Trial]:
         """Every told trial with its judgement held against the best skill of all."""

@@ -26,40 +26,59 @@ class Proof:
     Args:
         bench: makes the runs.
         rule: seeds and how many must be restored.
-        best_skill: best of the search, for "as good as what the study reached".
         over: why to stop, or the empty string,
             given the number of verified fixes and seconds ahead.
+        best_skill: best of the search so far, for "as good as what the study reached".
     """
 
     bench: Bench
     rule: Rule
-    best_skill: float | None
     over: Callable[..., str]
+    best_skill: float | None = None
     told: Callable[[Trial], None] = lambda trial: None
     trials: list[Trial] = field(default_factory=list)
     controls: dict[int, Trial] = field(default_factory=dict)
     verifications: list[Verification] = field(default_factory=list)
     necessary: dict[str, dict[str, bool]] = field(default_factory=dict)
+    _proven: set[str] = field(default_factory=set)
+    """Hashes of candidates, and of what was left of them, that were put to the proof."""
+    _last_seconds: float = 0.0
+
+    def has_new(self, candidates: Sequence[Trial]) -> bool:
+        """True when one of them was not put to the proof yet and there is time for it."""
+        new = any(c.fix.hash not in self._proven for c in candidates)
+        return new and not self.over(self.n_verified(), self._last_seconds)
+
+    def prove_next(
+        self, candidates: Sequence[Trial], known: Sequence[Trial], best_skill: float | None
+    ) -> None:
+        """The best new candidate alone, before the search goes on; `prove` runs the controls."""
+        self.best_skill = best_skill
+        self._prove([c for c in candidates if c.fix.hash not in self._proven][:1], known)
 
     def prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> list[VerifiedFix]:
         """Candidates in order, best first; stops when enough are verified or the budget is gone.
 
         ``known`` are restored trials whose results spare elimination a run.
         """
-        tried: set[str] = set()
-        seconds = 0.0
-        for candidate in candidates:
-            if self.over(self.n_verified(), seconds):
-                break  # no time for another proof like the last
-            fix = self._smallest(candidate.fix, known)
-            if fix.hash in tried:
-                continue
-            tried.add(fix.hash)
-            begun = time.monotonic()
-            self._verify(fix)
-            seconds = EXPECTED * (time.monotonic() - begun)
+        self._prove(candidates, known)
         self._run_controls()
         return self.results()
+
+    def _prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> None:
+        for candidate in candidates:
+            if candidate.fix.hash in self._proven:
+                continue
+            if self.over(self.n_verified(), self._last_seconds):
+                break  # no time for another proof like the last
+            fix = self._smallest(candidate.fix, known)
+            known_already = fix.hash in self._proven
+            self._proven |= {candidate.fix.hash, fix.hash}
+            if known_already:
+                continue
+            begun = time.monotonic()
+            self._verify(fix)
+            self._last_seconds = EXPECTED * (time.monotonic() - begun)
 
     def n_verified(self) -> int:
         """Fixes verified so far, held against the best skill at the long horizon."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,3 +54,30 @@ def test_needless_part_goes_and_the_interaction_stays() -> None:
     assert found.verified
     assert found.necessary == {"clip_norm": True, "activation": True}
     assert len([p for p, f in bench.made if p == "control"]) == 5
+
+
+def test_first_restored_fix_is_proven_at_once_and_not_again() -> None:
+    bench = MadeUp()
+    good = Fix(changes={"clip_norm": 1.0, "activation": "relu"})
+    other = Fix(changes={"clip_norm": 0.5, "activation": "relu"})
+    first, second = bench.trial("screening", good, 0), bench.trial("joint", other, 0)
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    assert proof.has_new([first])
+    proof.prove_next([first], [first], 0.9)
+    assert proof.n_verified() == 1
+    assert not [p for p, f in bench.made if p == "control"]
+    assert not proof.has_new([first])
+    assert proof.has_new([first, second])
+    found = proof.prove([first, second], [first, second])
+    assert all(f.verified for f in found)
+    proofs = Counter(fix.hash for phase, fix in bench.made if phase == "verification")
+    assert set(proofs.values()) == {5}
+
+
+def test_without_time_nothing_new_is_begun() -> None:
+    bench = MadeUp()
+    trial = bench.trial("joint", Fix(changes={"clip_norm": 1.0, "activation": "relu"}), 0)
+    over = lambda n, ahead=0.0: "the budget is spent"  # noqa: E731
+    proof = Proof(bench=bench, rule=Rule(), over=over)  # type: ignore[arg-type]
+    assert not proof.has_new([trial])
+    assert proof.prove([trial], [trial]) == []
