@@ -48,6 +48,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sweeper.program._seams_facts import patch_model_facts, patch_seeds
+from sweeper.program._steps import Outermost, closure_of, with_closure
 from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall, Session
 
@@ -63,6 +64,7 @@ _undo: list[tuple[Any, str, Any]] = []
 _handles: list[Any] = []
 _depth = {"optimizer": 0, "loss": 0, "backward": 0, "loader": 0}
 _scaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+_outermost = Outermost()
 
 
 def current() -> Session | None:
@@ -88,6 +90,7 @@ def installed(session: Session) -> Iterator[Session]:
     finally:
         _unwatch_calls()
         _scaled.clear()
+        _outermost.clear()
         _current = previous
         if own:
             uninstall()
@@ -177,17 +180,22 @@ def _outermost_constructor(original: Any) -> Any:
     return __init__
 
 
-def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
     session = current()
-    if session:
-        if not session.roots:
-            session.find_models(None)
-        session.seam_before_step(optimizer)
+    if session is None or not _outermost.begins(optimizer):
+        return None
+    closure = closure_of(args, kwargs)
+    if closure is not None:
+        return with_closure(args, kwargs, session.seam_closure(optimizer, closure))
+    if not session.roots:
+        session.find_models(None)
+    session.seam_before_step(optimizer)
+    return None
 
 
 def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     session = current()
-    if session:
+    if session and _outermost.ends(optimizer):
         session.seam_after_step(optimizer)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sweeper.program._steps import Closure, watched
 from sweeper.program.models import find_roots, optimizer_parameters
 from sweeper.program.observer import Observer
 from sweeper.types import Facts
@@ -296,15 +297,33 @@ class Session:
             callback(optimizer)
         self.notify("before_step", optimizer)
 
-    def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def seam_closure(self, optimizer: torch.optim.Optimizer, closure: Closure) -> Closure:
+        """The closure of a step that begins, watched; some optimizers read their groups first."""
         if not any(optimizer is o for o in self.optimizers):
-            return
+            return closure
+        self._stop_if_told()
+        self._put_values(optimizer)
+        return watched(self, optimizer, closure)
+
+    def seam_before_step_again(self, optimizer: torch.optim.Optimizer) -> None:
+        """New gradients inside the same step."""
+        self._put_values(optimizer)
+        for callback in self._before_step:
+            callback(optimizer)
+
+    def take_back_values(self) -> None:
+        """The program's own values return into the parameter groups."""
         for group, key, program_value, ours in self._restore:
             if group[key] is ours or group[key] == ours:
                 group[key] = program_value
             else:  # the optimizer's own step wrote it: what the fix set did not hold
                 self.overwritten[key] = self.overwritten.get(key, 0) + 1
         self._restore.clear()
+
+    def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if not any(optimizer is o for o in self.optimizers):
+            return
+        self.take_back_values()
         for callback in self._after_step:
             callback(optimizer)
         self.notify("after_step", optimizer)

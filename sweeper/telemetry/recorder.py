@@ -82,6 +82,7 @@ class Recorder(Observer):
         self._clip_total: Any = None
         self._clip_limit = math.inf
         self._layers_now = False
+        self._stepping = False  # between the seams around a step: a closure is evaluated again
         self._non_finite = 0
         self._steps: list[int] = []
 
@@ -125,6 +126,8 @@ class Recorder(Observer):
             if self.session.step:
                 self.evaluation.forward(args, kwargs)
             return
+        if self._stepping:
+            return
         if module.training:
             self.collector.train_forwards += 1
         else:
@@ -163,7 +166,7 @@ class Recorder(Observer):
             if self.session.step:
                 self.evaluation.loss_call(call, value)
             return
-        if not value.requires_grad:
+        if not value.requires_grad or self._stepping:
             return
         if self.tracer:
             self.tracer.loss(call)
@@ -199,6 +202,8 @@ class Recorder(Observer):
     _logits: torch.Tensor | None = None
 
     def backward(self, loss: torch.Tensor) -> None:
+        if self._stepping:
+            return
         if self.tracer and not self.tracer.done and self.session.roots:
             self.tracer.backward(loss)
             self.graph = GraphFacts(self.tracer, self.session.roots)
@@ -229,6 +234,8 @@ class Recorder(Observer):
     def program_clipped(
         self, kind: str, max_norm: float, norm_type: float, total_norm: Any
     ) -> None:
+        if self._stepping:
+            return
         key = (kind, max_norm, norm_type)
         self.collector.clips[key] = self.collector.clips.get(key, 0) + 1
         if kind == "norm" and norm_type == 2.0 and total_norm is not None:
@@ -264,10 +271,12 @@ class Recorder(Observer):
         norm = _norm(optimizer) if clipped else self.buffer.current["grad_norm"]
         self.buffer.put(clipped_norm=norm, lr=float(optimizer.param_groups[0]["lr"]))
         self._clip_total, self._clip_limit = None, math.inf
+        self._stepping = True
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if optimizer is not self.session.primary:
             return
+        self._stepping = False
         step = self.session.step
         self._steps.append(step)
         if self._layers_now and self.layers is not None:
