@@ -39,8 +39,21 @@ def mean_loss(call: LossCall, value: torch.Tensor) -> torch.Tensor:
     if value.dim():
         return value.mean()
     if call.options.get("reduction", "mean") == "sum":
-        return value / max(1, call.target.numel())
+        return value / counted(call).clamp_min(1)
     return value
+
+
+def counted(call: LossCall) -> torch.Tensor:
+    """How many targets the loss is over, ignored ones left out; a number on the target's device."""
+    kept = _kept(call)
+    return torch.tensor(call.target.numel()) if kept is None else kept.sum()
+
+
+def _kept(call: LossCall) -> torch.Tensor | None:
+    """Which targets count, in their shape; None when all of them do."""
+    ignored = call.options.get("ignore_index", -100)
+    labels = call.function in ("cross_entropy", "nll_loss") and not call.target.is_floating_point()
+    return call.target.detach() != ignored if labels and ignored is not None else None
 
 
 @dataclass
@@ -98,14 +111,16 @@ class Evaluation:
             self._output = output  # an unrelated comparison; the one we look for may follow
 
     def loss_call(self, call: LossCall, value: torch.Tensor) -> None:
-        n = call.target.numel()
+        n, kept = int(counted(call)), _kept(call)
+        if not n:
+            return
         self.n_loss += n
         self.loss += float(mean_loss(call, value)) * n
         right = correct_mask(call)
         if right is not None:
             self.n_loss_correct += right.numel()
             self.loss_correct += float(right.sum())
-            _count(self.loss_labels, call.target)
+            _count(self.loss_labels, call.target if kept is None else call.target[kept])
         elif call.input.shape == call.target.shape:
             error = (call.input.detach() - call.target.detach()).double()
             values = call.target.detach().double()
