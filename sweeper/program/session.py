@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from sweeper.program._steps import Closure, watched
+from sweeper.program.hooks import Hook
 from sweeper.program.models import find_roots, optimizer_parameters
 from sweeper.program.observer import Observer
 from sweeper.types import Facts
@@ -252,17 +253,22 @@ class Session:
             # a LightningModule's layers, an encoder by itself.
             self._entries.append(first_called)
         for entry in self._entries:
-            entry.register_forward_pre_hook(self._entry_called, with_kwargs=True)
-            entry.register_forward_hook(self._entry_returned)
+            called = Hook(self._entry_called, on_copies=True)
+            entry.register_forward_pre_hook(called, with_kwargs=True)
+            entry.register_forward_hook(Hook(self._entry_returned))
         self.notify("models_found", self.roots)
 
     def _entry_called(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        """Copies of an entry are given what the entry is given; only the entry itself is watched."""
+        watched = any(module is entry for entry in self._entries)
         if not self._input_callbacks:
-            self.notify("entry_forward", module, args, kwargs)
+            if watched:
+                self.notify("entry_forward", module, args, kwargs)
             return None
         for callback in self._input_callbacks:
             args, kwargs = callback(module, args, kwargs)
-        self.notify("entry_forward", module, args, kwargs)
+        if watched:
+            self.notify("entry_forward", module, args, kwargs)
         return args, kwargs
 
     def _entry_returned(self, module: nn.Module, args: Any, output: Any) -> None:

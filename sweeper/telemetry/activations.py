@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sweeper.program.hooks import Hook
 from sweeper.types import WatchPoint
 
 WINDOW_ROWS = 1024
@@ -76,7 +77,7 @@ class ActivationSampler:
         for p in self._points:
             p.rows, p.largest, p.saturated, p.n = [], None, None, 0
             module = self._modules[p.point.hook]
-            self._handles.append(module.register_forward_pre_hook(self._hook(p)))
+            self._handles.append(module.register_forward_pre_hook(Hook(self._hook(p))))
 
     def forward_done(self) -> bool:
         """Count a training forward; True when the window is full."""
