@@ -97,6 +97,17 @@ def run_baseline(
             f"that does not end within {cap:.0f} s, got none for {program.name} "
             f"({outcome.steps} steps so far)"
         )
+    return diagnosed(job, outcome)
+
+
+def diagnosed(job: Job, outcome: Outcome) -> Baseline:
+    """Read a finished run back with its diagnosis.
+
+    Raises:
+        ProgramCrashed: it ended with an error of its own, not for a training that went non-finite.
+        UsageError: too few steps.
+    """
+    program, record = job.program, read_record(job.folder)
     diagnosis = diagnose(record, read_captured(job.folder))
     if outcome.status == "program_error" and not any(
         f.symptom is Symptom.NON_FINITE for f in diagnosis.findings

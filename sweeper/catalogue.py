@@ -46,10 +46,33 @@ def lines(what: str) -> Iterator[str]:
             yield f"{cause.cause}: {cause.definition}"
             yield f"    remedies: {', '.join(cause.remedies) or 'none: no remedy cures it'}"
             yield f"    source: {cause.source}"
+    elif what == "faults":
+        from sweeper.faults import all_faults
+
+        for fault in all_faults().values():
+            yield f"{fault.name}: {fault.summary}"
+            yield f"    VALUE: {fault.values}"
+            yield f"    is: {', '.join(fault.causes(fault.default))}"
+            yield f"    source: {fault.source}"
     else:
         places = known_spaces() if what == "spaces" else known_experiments()
         for name, path in places.items():
             yield f"{name}: {_title(path)}"
+
+
+def history_lines() -> Iterator[str]:
+    """What cured what in the user's earlier studies; UsageError when the file cannot be read."""
+    from sweeper.search import history
+
+    path = history.place()
+    if path is None:
+        raise UsageError(f"--history needs a history, got {history.VARIABLE}={history.OFF}")
+    try:
+        found = history.recall(path)
+    except history.HistoryUnavailableError as error:
+        raise UsageError(f"--history needs a history that can be read, got {error}") from None
+    yield f"from {path}; {history.VARIABLE}={history.OFF} keeps none"
+    yield from history.lines(found) if found else ("no study has been kept yet",)
 
 
 def _title(path: Path) -> str:

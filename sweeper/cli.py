@@ -26,7 +26,7 @@ FIX_CODES = {
     "inconclusive": 5,
     "crashed": 6,
 }
-COMMANDS_WITH_PROGRAM = ("fix", "check", "run")
+COMMANDS_WITH_PROGRAM = ("fix", "check", "run", "inject")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +112,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)"
     )
     fix.add_argument(
+        "--trials-per-gpu", type=positive, default=1, metavar="N",
+        help="runs that share a GPU (default 1)",
+    )  # fmt: skip
+    fix.add_argument(
         "--deterministic", action="store_true",
         help="same seed, same ranking for any number of slots: limited by --trials and --steps, "
         "not by the clock",
@@ -120,6 +124,14 @@ def build_parser() -> argparse.ArgumentParser:
     check = _program_command(commands, "check", "run once: findings and causes only", _check)
     check.add_argument(
         "--budget", type=duration, default=None, metavar="60s", help="wall clock of the run"
+    )
+
+    inject = _program_command(
+        commands, "inject", "break a sound program on purpose and diagnose it", _inject
+    )
+    inject.usage = "sweeper inject [OPTIONS] FAULT[=VALUE] PROGRAM [ARGS...]"
+    inject.add_argument(
+        "--budget", type=duration, default=None, metavar="60s", help="wall clock of a run"
     )
 
     run = commands.add_parser(
@@ -136,15 +148,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
-    listing = commands.add_parser("list", help="remedies, detectors, causes, spaces, experiments")
+    listing = commands.add_parser(
+        "list", help="remedies, detectors, causes, faults, spaces, experiments"
+    )
     listing.add_argument(
-        "what", choices=("remedies", "detectors", "causes", "spaces", "experiments")
+        "what", choices=("remedies", "detectors", "causes", "faults", "spaces", "experiments")
+    )
+    listing.add_argument(
+        "--history", action="store_true", help="with remedies: what cured what in your studies"
     )
     listing.set_defaults(command=_list)
 
-    report = commands.add_parser("report", help="show the report of a study again")
+    report = commands.add_parser("report", help="make and show the report of a study again")
     report.add_argument("study", type=Path, metavar="STUDY")
     report.set_defaults(command=_report)
+
+    status = commands.add_parser("status", help="what a running study is doing")
+    status.add_argument("study", type=Path, metavar="STUDY")
+    status.add_argument("--tail", action="store_true", help="what the running programs print")
+    status.set_defaults(command=_status)
 
     copy = commands.add_parser(
         "copy", help="copy a shipped experiment or space to a place of yours"
@@ -168,6 +190,9 @@ def _program_command(
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="optimizer steps per run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the study")
+    parser.add_argument(
+        "--devices", metavar="cuda:0,cuda:2", help="GPUs to use, or cpu (default: every GPU)"
+    )
     parser.add_argument("--json", action="store_true", help="the verdict as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
@@ -216,9 +241,11 @@ def _options(arguments: Any, program: Program) -> Options:
         seed=arguments.seed,
         warm=not arguments.no_warm_start,
         budget=_budget(arguments),
+        devices=arguments.devices,
         **({
             "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
-            "slots": arguments.slots, "deterministic": arguments.deterministic,
+            "slots": arguments.slots, "trials_per_gpu": arguments.trials_per_gpu,
+            "deterministic": arguments.deterministic,
         } if hasattr(arguments, "space") else {}),
     )  # fmt: skip
 
@@ -240,10 +267,11 @@ def _fix(arguments: Any) -> int:
     from sweeper.remediate import remediate
     from sweeper.report.files import write_report
     from sweeper.report.terminal import make_progress, print_result
+    from sweeper.status import StatusFile
 
     options = _options(arguments, _program(arguments))
     with make_progress(quiet=arguments.quiet) as progress:
-        result = remediate(options, progress)
+        result = remediate(options, StatusFile(progress, options.study))
     folder = write_report(result, options.study)
     if arguments.json:
         print((folder / "verdict.json").read_text(), end="")
@@ -267,6 +295,28 @@ def _check(arguments: Any) -> int:
     return 0 if result.verdict == "healthy" else 1
 
 
+def _inject(arguments: Any) -> int:
+    import json
+
+    from sweeper.inject import inject, place_of
+    from sweeper.report.terminal import make_progress, print_check
+
+    if not arguments.words:
+        raise UsageError("FAULT must be named before PROGRAM, got none; see `sweeper list faults`")
+    text, *arguments.words = arguments.words
+    options = _options(arguments, _program(arguments))
+    with make_progress(quiet=arguments.quiet) as progress:
+        injected = inject(options, text, progress)
+    if arguments.json:
+        print(json.dumps(injected.data(), indent=1))
+    else:
+        print_check(injected.result)
+        for line in injected.lines:
+            print(line)
+        print(f"Kept in {place_of(options.study, injected.fault, injected.value)}")
+    return 0 if injected.result.verdict == "healthy" else 1
+
+
 def _run(arguments: Any) -> int:
     from sweeper.apply import run_under_fix
 
@@ -274,20 +324,34 @@ def _run(arguments: Any) -> int:
 
 
 def _list(arguments: Any) -> int:
-    from sweeper.catalogue import lines
+    from sweeper.catalogue import history_lines, lines
 
+    if arguments.history and arguments.what != "remedies":
+        raise UsageError(f"--history belongs to `list remedies`, got `list {arguments.what}`")
+    if arguments.history:
+        print("\n".join(history_lines()))
+        return 0
     for line in lines(arguments.what):
         print(line)
     return 0
 
 
 def _report(arguments: Any) -> int:
-    path = arguments.study / "report" / "ranking.md"
-    if not path.is_file():
-        raise UsageError(
-            f"STUDY must be a folder with a finished report, got {arguments.study} without {path}"
-        )
-    print(path.read_text(), end="")
+    from sweeper.report.files import write_report
+    from sweeper.reread import reread
+
+    study = arguments.study.absolute()
+    folder = write_report(reread(study), study)
+    print((folder / "ranking.md").read_text(), end="")
+    print(f"\nPage: {folder / 'report.html'}")
+    return 0
+
+
+def _status(arguments: Any) -> int:
+    from sweeper.status import status_lines
+
+    for line in status_lines(arguments.study, tail=arguments.tail):
+        print(line)
     return 0
 
 

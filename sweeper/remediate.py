@@ -14,9 +14,11 @@ from sweeper.baseline import run_baseline
 from sweeper.conclusion import conclude
 from sweeper.execution.jobs import unfinished
 from sweeper.execution.lock import StudyLock
-from sweeper.execution.slots import default_slots
+from sweeper.execution.slots import make_slots
 from sweeper.execution.supervise import Supervisor
 from sweeper.execution.trials import Bench, Phase
+from sweeper.experience import add, earlier
+from sweeper.interrupt import Interrupt
 from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.search.campaign import Campaign
@@ -51,6 +53,8 @@ class Options:
     slots: int | None = None
     seed: int = 0
     warm: bool = True
+    devices: str | None = None
+    trials_per_gpu: int = 1
     deterministic: bool = False
     """Same seed, same ranking: rounds of fixed size, no wall clock, everything asked anew."""
 
@@ -69,11 +73,17 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             "deterministic": options.deterministic,
         },
     )
-    with StudyLock(options.study), supervisor(options) as runs:
+    first = make_slots(1, devices=options.devices, per_device=options.trials_per_gpu)[0]
+    interrupt = Interrupt()
+    with (
+        StudyLock(options.study),
+        supervisor(options) as runs,
+        interrupt.handled(runs.cancel),
+    ):
         progress.phase("baseline")
         baseline = run_baseline(
-            program, options.study, runs.run, steps=options.steps, seconds=options.budget,
-            deterministic=options.deterministic,
+            program, options.study, lambda job: interrupt.checked(runs.run(first.place(job))),
+            steps=options.steps, seconds=options.budget, deterministic=options.deterministic,
         )  # fmt: skip
         progress.trial_done(baseline.trial)
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
@@ -82,7 +92,10 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         if incurable(baseline.diagnosis, CERTAIN):
             return conclude(baseline, started=started, options=options, notes=runs.notes)
 
-        slots = default_slots(options.slots)
+        slots = make_slots(
+            options.slots, devices=options.devices, per_device=options.trials_per_gpu,
+            peak_memory=baseline.trial.outcome.peak_memory,
+        )  # fmt: skip
         left = None if options.budget is None else options.budget - (time.monotonic() - started)
         horizon = choose_horizon(
             baseline.facts, seconds=left, slots=len(slots), steps=options.steps, seeds=rule.seeds
@@ -93,6 +106,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             full=horizon.full,
             planned_steps=baseline.facts.steps if baseline.facts.finished else None,
             slots=slots, run=runs.run, cancel=runs.cancel, deterministic=options.deterministic,
+            longest_gap=baseline.trial.outcome.longest_gap,
         )  # fmt: skip
         limits = Limits(
             trials=options.trials, seconds=options.budget, search_share=horizon.search_share
@@ -103,14 +117,19 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             max_changes=space.max_changes, seed=options.seed, replay=options.deterministic,
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
+        # A deterministic study must not depend on the studies before it.
+        history = {} if options.deterministic else earlier(baseline.diagnosis, progress.message)
         campaign = Campaign(
-            screening_order(baseline.facts, baseline.diagnosis, space), study, limits,
+            screening_order(baseline.facts, baseline.diagnosis, space, history), study, limits,
             started=started, beliefs=remedy_beliefs(baseline.diagnosis),
+            interrupted=lambda: interrupt.reason,
         )  # fmt: skip
         campaign.tell(baseline.trial)
         proof = Proof(
             bench=bench, rule=rule, told=progress.trial_done,
-            over=lambda n, ahead=0.0: limits.all_over(time.monotonic() - started + ahead, n),
+            over=lambda n, ahead=0.0: (
+                interrupt.reason or limits.all_over(time.monotonic() - started + ahead, n)
+            ),
         )  # fmt: skip
         # What restores goes to its proof at once until one fix is verified: where the diagnosis is
         # right that takes a handful of runs, and what follows looks for better ones.
@@ -126,24 +145,32 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         progress.phase("proof")
         proof.best_skill = campaign.best_skill
         fixes = proof.prove(campaign.candidates, campaign.restored)
-        if not any(fix.verified for fix in fixes) and (best := best_unproven(campaign, fixes)):
+        if (
+            not interrupt.reason
+            and not any(fix.verified for fix in fixes)
+            and (best := best_unproven(campaign, fixes))
+        ):
             fixes = proof.verify_best(best)
-        return conclude(
+        result = conclude(
             baseline, started=started, options=options, notes=runs.notes, campaign=campaign,
             proof=proof, controls=controls, fixes=fixes, study=study,
             not_applicable=not_applicable, horizon=horizon,
         )  # fmt: skip
+        add(result, progress.message)
+        return result
 
 
 def check(options: Options, progress: Progress) -> StudyResult:
     """One run and its diagnosis."""
     started = time.monotonic()
     open_folder(options.study, options.program, {})
+    first = make_slots(1, devices=options.devices)[0]
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
         baseline = run_baseline(
-            options.program, options.study, runs.run, steps=options.steps, seconds=options.budget
-        )
+            options.program, options.study, lambda job: runs.run(first.place(job)),
+            steps=options.steps, seconds=options.budget,
+        )  # fmt: skip
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
         return conclude(
             baseline, started=started, options=options, notes=runs.notes, only_checked=True
@@ -166,7 +193,7 @@ def search(
         if until():
             return None
         item = campaign.next_fix()
-        if item is None and waiting:
+        if item is None and waiting and not campaign.interrupted():
             return "control", Fix(), waiting.pop(0), False
         if item is None:
             return None

@@ -381,10 +381,17 @@ class Job:
     """Stop training softly after so many seconds (the baseline's cap)."""
     deadline_seconds: float = 600.0
     """The driver kills the run after this."""
+    silence_seconds: float | None = None
+    """The driver kills the run after so long without an optimizer step, counted from the first."""
+    memory_bytes: int = 0
+    """The driver kills the run when it and its processes hold more; 0 is without limit."""
     folder: Path
     """The run folder."""
     facts: Facts | None = None
     """Of the baseline; None in the baseline itself, which is traced."""
+    fault: Mapping[str, FixValue] = field(default_factory=dict)
+    """Fault -> value, put into the program before it starts; the run is then traced like a baseline
+    and ``facts`` are those of the sound program."""
     planned_steps: int | None = None
     """The program's full length, for schedules; None if unknown."""
     stop_when_hopeless: bool = False
@@ -414,6 +421,10 @@ class Outcome:
     containment: str = ""
     """Which file containment was on: overlay, redirect, or none."""
     device: str = "cpu"
+    longest_gap: float = 0.0
+    """Longest seconds without an optimizer step between the first one and the end."""
+    peak_memory: int = 0
+    """Largest resident size of the process in bytes; 0 for unknown."""
     versions: Mapping[str, str] = field(default_factory=dict)
     applied: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Remedy -> what it confirmed about itself while it ran (counts, classes, values)."""

@@ -78,3 +78,11 @@ def run(supervisor: Supervisor, tmp_path: Path) -> Runner:
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_history() -> Iterator[None]:
+    """Studies of the tests are nobody's experience."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPER_HISTORY", "off")
+        yield

@@ -27,6 +27,8 @@ class Handle(Protocol):
     def lost(self) -> bool: ...
     @property
     def code(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
 
 
 class Forked:
@@ -50,6 +52,11 @@ class Forked:
     def code(self) -> int:
         status = self._child.status
         return 70 if status is None else os.waitstatus_to_exitcode(status)
+
+    @property
+    def pid(self) -> int:
+        """0 until the zygote has forked it."""
+        return self._child.pid
 
 
 class Fresh:
@@ -100,3 +107,7 @@ class Fresh:
     @property
     def code(self) -> int:
         return self._process.returncode if self._process.returncode is not None else 70
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid

@@ -21,7 +21,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sweeper.types import Facts, Fix, Job, Outcome, Program, jsonable
+from sweeper.types import Facts, Fix, FixValue, Job, Outcome, Program, jsonable
 
 JOB = "job.json"
 OUTCOME = "outcome.json"
@@ -33,10 +33,17 @@ REPEATABLE = frozenset({"infrastructure", "killed"})
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def run_folder(study: Path, fix: Fix, seed: int, max_steps: int | None) -> Path:
-    """The folder of one run inside a study folder."""
+def run_folder(
+    study: Path,
+    fix: Fix,
+    seed: int,
+    max_steps: int | None,
+    fault: Mapping[str, FixValue] | None = None,
+) -> Path:
+    """The folder of one run inside a study folder; an injected fault is part of its name."""
     budget = "full" if max_steps is None else str(max_steps)
-    return study / "runs" / f"{fix.hash}-s{seed}-n{budget}"
+    what = f"-f{Fix(changes=fault).hash}" if fault else ""
+    return study / "runs" / f"{fix.hash}{what}-s{seed}-n{budget}"
 
 
 def write_job(job: Job) -> Path:
@@ -45,6 +52,7 @@ def write_job(job: Job) -> Path:
         "schema": 1,
         "program": asdict(job.program),
         "fix": dict(job.fix.changes),
+        "fault": dict(job.fault),
         "facts": None if job.facts is None else job.facts.to_dict(),
     }
     for item in fields(Job):
@@ -70,6 +78,7 @@ def read_job(path: Path) -> Job:
         cwd=Path(program["cwd"]),
     )
     values["fix"] = Fix(changes=restore_floats(data["fix"]))
+    values["fault"] = restore_floats(data.get("fault", {}))
     values["facts"] = None if data["facts"] is None else Facts.from_dict(data["facts"])
     values["folder"] = Path(data["folder"])
     return Job(**values)

@@ -7,17 +7,20 @@ that dies breaks nothing here.
 
 from __future__ import annotations
 
+import math
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from joblib import Parallel, delayed
 
-from sweeper.types import Job, Outcome
+from sweeper.execution.devices import chosen_devices
+from sweeper.execution.memory import usable_memory
+from sweeper.types import Job, Outcome, UsageError
 
-QUERY_SECONDS = 10.0
+PACKING = 1.5
+"""A remedy such as a normalisation layer may make a run larger than the baseline was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +30,16 @@ class Slot:
     index: int
     threads: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    memory: int = 0
+    """Bytes of host memory that a run may hold here; 0 is without limit."""
 
     def place(self, job: Job) -> Job:
         """The job as it runs here."""
         environment = {**job.environment, **self.environment}
-        return replace(job, environment=environment, threads=self.threads)
-
-
-def gpu_ids() -> tuple[str, ...]:
-    """UUIDs of the GPUs that the user lets us see, asked of nvidia-smi so that the driver touches
-    no CUDA."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(part.strip() for part in visible.split(",") if part.strip() not in ("", "-1"))
-    try:
-        listing = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=QUERY_SECONDS, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    # "GPU 0: NVIDIA H200 (UUID: GPU-1234...)"; MIG parts are indented lines and not used by
-    # themselves.
-    lines = [line for line in listing.splitlines() if line.startswith("GPU ")]
-    return tuple(line.rpartition("UUID: ")[2].rstrip(")") for line in lines)
+        return replace(
+            job, environment=environment, threads=self.threads,
+            memory_bytes=job.memory_bytes or self.memory,
+        )  # fmt: skip
 
 
 def core_count() -> int:
@@ -59,16 +49,46 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
-def default_slots(count: int | None = None) -> tuple[Slot, ...]:
-    """One slot per GPU when there are GPUs, else one per core; ``count`` overrides the number."""
-    devices = gpu_ids()
-    cores = core_count()
-    n = count if count is not None else len(devices) or cores
+def make_slots(
+    count: int | None = None,
+    *,
+    devices: str | None = None,
+    per_device: int = 1,
+    peak_memory: int = 0,
+) -> tuple[Slot, ...]:
+    """``per_device`` slots on each GPU, else one per core as far as the memory goes.
+
+    Args:
+        count: overrides the number.
+        devices: ``--devices``; see `chosen_devices`.
+        peak_memory: bytes that a run held; 0 for unknown.
+
+    Raises:
+        UsageError: no such device, or more slots asked for than the memory holds.
+    """
+    chosen = chosen_devices(devices)
+    if per_device > 1 and not chosen:
+        raise UsageError(f"--trials-per-gpu needs a GPU, got {per_device} on a machine without one")
+    cores, memory = core_count(), usable_memory()
+    fitting = memory / peak_memory if memory and peak_memory else math.inf
+    if count is not None and count > max(1.0, fitting):
+        raise UsageError(
+            f"--slots must fit the memory, got {count} where {int(fitting)} runs of "
+            f"{peak_memory / 2**20:.0f} MiB each fill {memory / 2**20:.0f} MiB"
+        )
+    n = count
+    if n is None and chosen:
+        n = len(chosen) * per_device
+    if n is None:
+        n = max(1, int(min(cores, fitting / PACKING)))
+    pinned = [{"CUDA_VISIBLE_DEVICES": name} for name in chosen]
+    hidden: dict[str, str] = {} if devices is None else {"CUDA_VISIBLE_DEVICES": ""}
     return tuple(
         Slot(
             index=i,
-            threads=max(1, cores // n) if devices else 1,
-            environment={"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]} if devices else {},
+            threads=max(1, cores // n) if chosen else 1,
+            environment=pinned[i % len(pinned)] if chosen else hidden,
+            memory=memory // n,
         )
         for i in range(n)
     )

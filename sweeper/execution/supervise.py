@@ -24,11 +24,15 @@ from sweeper.execution.jobs import (
     read_outcome,
     write_outcome,
 )
+from sweeper.execution.pulse import read_pulse
 from sweeper.execution.warm import Warm, WarmUnavailableError
+from sweeper.execution.watchdog import Ending, watch
 from sweeper.types import Job, Outcome, Program
 
 GRACE_SECONDS = 3.0
 """From SIGTERM to SIGKILL, for the program's own clean-up."""
+
+RETRIES = 3
 
 _MEMORY_WORDS = (
     "MemoryError",
@@ -43,8 +47,8 @@ class Supervisor:
     """Runs jobs; thread-safe, one call per slot at a time.
 
     ``program`` names the source whose imports the zygote preloads. ``warm=False`` runs fresh
-    processes only. ``retries`` is how often a run that ended for reasons of infrastructure is made
-    again at once.
+    processes only. ``retries`` is how often a run that somebody killed, or that ended for reasons
+    of infrastructure, is made again at once.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Supervisor:
         *,
         warm: bool = True,
         log: Path | None = None,
-        retries: int = 1,
+        retries: int = RETRIES,
     ) -> None:
         usable = warm and sys.platform.startswith("linux")
         self._warm = Warm(program.path if program else None, log) if usable else None
@@ -84,7 +88,7 @@ class Supervisor:
             if self._cancelled:
                 break
             outcome = self._attempt(job)
-            if outcome.status != "infrastructure":
+            if outcome.status not in REPEATABLE:
                 break
         return outcome
 
@@ -112,10 +116,10 @@ class Supervisor:
             handle = self._start(job, path)
         except OSError as error:
             return Outcome(status="infrastructure", error=f"{type(error).__name__}: {error}")
-        late = False
+        ending: Ending | None = None
         try:
-            late = not handle.wait(job.deadline_seconds)
-            if late:
+            ending = watch(job, handle)
+            if ending is not None:
                 _end(handle)
         finally:
             # Reached with the child alive only when the wait itself was interrupted.
@@ -125,7 +129,7 @@ class Supervisor:
             with self._lock:
                 self._handles.discard(handle)
         seconds = time.monotonic() - start
-        outcome = self._classify(job, handle, late, seconds, _kernel_kills() > kills)
+        outcome = self._classify(job, handle, ending, seconds, _kernel_kills() > kills)
         if outcome.status not in REPEATABLE and read_outcome(job.folder) != outcome:
             write_outcome(job.folder, outcome)
         return outcome
@@ -147,14 +151,23 @@ class Supervisor:
         return handle
 
     def _classify(
-        self, job: Job, handle: Handle, late: bool, seconds: float, kernel_killed: bool
+        self,
+        job: Job,
+        handle: Handle,
+        ending: Ending | None,
+        seconds: float,
+        kernel_killed: bool,
     ) -> Outcome:
         written = read_outcome(job.folder)
-        if written is not None and (written.ran or not late):
+        if written is not None and (written.ran or ending is None):
             return written
-        if late:
-            text = f"deadline of {job.deadline_seconds:g} s"
-            return Outcome(status="deadline", seconds=seconds, error=text, exit_code=handle.code)
+        if ending is not None:
+            beat = read_pulse(job.folder)
+            status, text = ending
+            return Outcome(
+                status=status, seconds=seconds, error=text, exit_code=handle.code,
+                steps=beat.steps if beat else 0,
+            )  # fmt: skip
         tail = log_tail(job.folder)
         code = handle.code
         if self._cancelled:

@@ -19,6 +19,9 @@ from sweeper.types import Diagnosis, Facts, Fix, Job, Outcome, Program, RunRecor
 
 Phase = Literal["baseline", "control", "screening", "joint", "elimination", "verification"]
 MIN_DEADLINE = 60.0
+MIN_SILENCE = 30.0
+SILENCE_FACTOR = 10.0
+"""A run hangs when it makes no step for so long beyond so many times the baseline's own pauses."""
 ROUND = 4
 """Runs of one round of a deterministic study, whatever the number of slots: more slots wait, fewer
 ask with what older rounds taught."""
@@ -51,6 +54,8 @@ class Bench:
     run: Callable[[Job], Outcome]
     cancel: Callable[[], None]
     deterministic: bool = False
+    longest_gap: float = 0.0
+    """Of the baseline, seconds; 0 for unknown."""
 
     def job(self, fix: Fix, seed: int = 0, *, full: bool = False) -> Job:
         """The job of a fix. A batch size is compared at equal samples seen, everything else at
@@ -68,10 +73,18 @@ class Bench:
             program=self.program, fix=fix, seed=seed, max_steps=steps, facts=self.facts,
             folder=run_folder(self.study, fix, seed, steps), planned_steps=planned,
             stop_when_hopeless=True,
+            silence_seconds=self._silence(ratio),
             deadline_seconds=(
                 MIN_DEADLINE + DEADLINE_FACTOR * expected if math.isfinite(expected) else 600.0
             ),
         )  # fmt: skip
+
+    def _silence(self, ratio: float) -> float | None:
+        """Seconds without a step after which a run hangs, by the longest pause that the baseline
+        made (an evaluation, a checkpoint)."""
+        if self.longest_gap <= 0:
+            return None
+        return MIN_SILENCE + SILENCE_FACTOR * self.longest_gap * max(1.0, ratio)
 
     def _samples_per_step(self, fix: Fix) -> float:
         value = fix.changes.get("batch_size")

@@ -33,6 +33,7 @@ def preload() -> None:
 
     This comes before anything else is imported.
     """
+    import sweeper.faults
     import sweeper.remedies
     import sweeper.telemetry.recorder  # noqa: F401
     from sweeper.program import containment, seams
@@ -49,8 +50,11 @@ def run_job(job: Job) -> Outcome:
     """
     from sweeper.execution.child import die_with_parent
     from sweeper.execution.jobs import write_outcome
+    from sweeper.execution.memory import peak_memory
+    from sweeper.execution.pulse import Pulse
 
     started = time.monotonic()
+    pulse = Pulse(job.folder)  # before the run folder's parent may become read-only
     kind = "none"
     if job.contain_files:
         from sweeper.program.containment import contain
@@ -72,6 +76,7 @@ def run_job(job: Job) -> Outcome:
         planned_steps=job.planned_steps,
     )  # fmt: skip
     recorder = _recorder(job, session) if job.watch else None
+    session.after_step(lambda optimizer: pulse.beat() if optimizer is session.primary else None)
 
     def finish(status: str, **more: Any) -> Outcome:
         if recorder is not None:
@@ -88,7 +93,8 @@ def run_job(job: Job) -> Outcome:
         outcome = Outcome(
             status=status, steps=session.step, seconds=time.monotonic() - started,  # type: ignore[arg-type]
             containment=kind, device=_device(session), versions=versions(), applied=session.applied,
-            refused=session.refused, watch_errors=tuple(session.watch_errors), **more,
+            longest_gap=pulse.longest_gap(), peak_memory=peak_memory(), refused=session.refused,
+            watch_errors=tuple(session.watch_errors), **more,
         )  # fmt: skip
         write_outcome(job.folder, outcome)
         return outcome
@@ -108,6 +114,8 @@ def _run(job: Job, session: Session, finish: Any) -> Outcome:
     from sweeper.program.session import BudgetReached, NotApplied
 
     try:
+        for name, value in job.fault.items():
+            _inject(session, name, value)
         for name, value in job.fix.changes.items():
             _apply(session, name, value)
         with _swapping(session):
@@ -144,6 +152,12 @@ def _apply(session: Session, name: str, value: Any) -> None:
     all_remedies()[name].apply(session, value)
 
 
+def _inject(session: Session, name: str, value: Any) -> None:
+    from sweeper.faults import all_faults
+
+    all_faults()[name].apply(session, value)
+
+
 def _recorder(job: Job, session: Session) -> Recorder:
     from sweeper.telemetry.recorder import Recorder
 
@@ -151,6 +165,7 @@ def _recorder(job: Job, session: Session) -> Recorder:
     recorder = Recorder(
         session, job.folder, stop_when_hopeless=job.stop_when_hopeless,
         swapped_to=swapped if isinstance(swapped, str) else "",
+        traced=session.facts is None or bool(job.fault),
     )  # fmt: skip
     session.observers.append(recorder)
     return recorder

@@ -36,10 +36,13 @@ class Campaign:
         beliefs: Mapping[str, float] | None = None,
         started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        interrupted: Callable[[], str] = lambda: "",
     ) -> None:
         """``started`` is the clock's value when the command began, as the wall clock budget counts
         from there. ``beliefs`` is remedy -> how far it is believed to treat the cause."""
         self._beliefs = dict(beliefs or {})
+        self.interrupted = interrupted
+        """Why the person wants the search to end now, or the empty string."""
         self._screening = list(screening)
         self._earlier = list(study.earlier)
         self._study = study
@@ -99,6 +102,9 @@ class Campaign:
 
     def next_fix(self) -> tuple[Phase, Fix] | None:
         """The next fix to run with its phase; None for nothing now."""
+        if self.interrupted():
+            self.stop_reason = self.interrupted()
+            return None
         reason = self._over()
         while self._screening:
             fix = self._screening[0]

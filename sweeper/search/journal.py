@@ -73,3 +73,22 @@ def open_journal(path: Path, name: str) -> optuna.Study:
             )
     except (ValueError, KeyError, AssertionError) as error:
         raise UsageError(f"a study journal holds whole records, got {error} in {path}") from None
+
+
+def told_phases(path: Path) -> dict[str, str]:
+    """Run folder -> phase of every trial told so far; empty without a journal that can be read.
+
+    Nothing is written or locked: the study's driver may be at work.
+    """
+    if not path.is_file():
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            trials = optuna.load_study(storage=storage, study_name=None).get_trials(deepcopy=False)
+    except (ValueError, KeyError, AssertionError):
+        return {}
+    attributes = [trial.user_attrs for trial in trials]
+    return {a["folder"]: a["phase"] for a in attributes if "folder" in a and "phase" in a}

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 
+from sweeper.search.history import Count
 from sweeper.search.space import Space
 from sweeper.search.values import into_space, part_way, to_value
 from sweeper.types import Cause, Diagnosis, Dimension, Facts, Fix, FixValue, UsageError
 
 MOST_VALUES = 3
 """Values of one remedy that are screened."""
+BELIEF_WEIGHT = 4.0
+"""Earlier programs that weigh as much as a belief."""
+UNNAMED = 0.02
+"""Belief in a remedy that no hypothesis names."""
 
 
 def remedy_beliefs(diagnosis: Diagnosis) -> dict[str, float]:
@@ -26,18 +32,28 @@ def remedy_beliefs(diagnosis: Diagnosis) -> dict[str, float]:
     return beliefs
 
 
-def remedy_order(diagnosis: Diagnosis, names: list[str]) -> list[str]:
+def remedy_order(
+    diagnosis: Diagnosis, names: list[str], history: Mapping[str, Count] | None = None
+) -> list[str]:
     """Remedies that treat the most believed hypotheses first, then the rest by name.
 
     Each hypothesis' remedies keep their order; the first remedy of every curable hypothesis comes
-    before the second of any, because a cause may be wrong while its belief is high.
+    before the second of any, because a cause may be wrong while its belief is high. ``history`` is
+    what each remedy did alone on earlier programs with the most believed cause: it moves a belief
+    as that many programs move a beta distribution in which the belief weighs as much as
+    `BELIEF_WEIGHT` of them.
     """
     beliefs = remedy_beliefs(diagnosis)
+    for name, count in (history or {}).items():
+        prior = BELIEF_WEIGHT * beliefs.get(name, UNNAMED)
+        beliefs[name] = (prior + count.restored) / (BELIEF_WEIGHT + count.tried)
     believed = sorted((n for n in names if n in beliefs), key=lambda n: (-beliefs[n], n))
     return believed + sorted(n for n in names if n not in beliefs)
 
 
-def screening_order(facts: Facts, diagnosis: Diagnosis, space: Space) -> list[Fix]:
+def screening_order(
+    facts: Facts, diagnosis: Diagnosis, space: Space, history: Mapping[str, Count] | None = None
+) -> list[Fix]:
     """Single-remedy fixes to try, best first and each once: first values of all remedies, then
     second ones.
 
@@ -46,7 +62,7 @@ def screening_order(facts: Facts, diagnosis: Diagnosis, space: Space) -> list[Fi
     alone.
     """
     dimensions, _ = space.applicable(facts)
-    order = remedy_order(diagnosis, list(dimensions))
+    order = remedy_order(diagnosis, list(dimensions), history)
     values = {name: _values(name, facts, diagnosis, space, dimensions[name]) for name in order}
     fixes: list[Fix] = []
     for turn in range(MOST_VALUES):

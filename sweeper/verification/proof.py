@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from sweeper.execution.jobs import REPEATABLE
 from sweeper.execution.trials import Bench, Phase
 from sweeper.remedies import all_remedies
 from sweeper.search.judge import against_best
@@ -86,7 +87,8 @@ class Proof:
 
     def results(self) -> list[VerifiedFix]:
         """What is known of every candidate that was put to the proof."""
-        return [v.result(self.necessary.get(v.fix.hash)) for v in self._rejudged()]
+        proven = [v for v in self._rejudged() if v.trials]
+        return [v.result(self.necessary.get(v.fix.hash)) for v in proven]
 
     def verify_best(self, fix: Fix) -> list[VerifiedFix]:
         """Put one fix to the proof although it was not restored in the search.
@@ -115,6 +117,8 @@ class Proof:
 
     def _reduce(self, elimination: Elimination, fixes: Sequence[Fix]) -> None:
         for trial in self._run("elimination", [(f, 0) for f in fixes], full=False):
+            if trial.outcome.status in REPEATABLE and self.over(self.n_verified()):
+                continue  # ended with the study, not by itself
             if trial.judgement is not None:
                 trial = replace(trial, judgement=against_best(trial.judgement, self.best_skill))
             elimination.tell(trial)
@@ -134,6 +138,8 @@ class Proof:
             return None
 
         def told(trial: Trial) -> None:
+            if trial.outcome.status in REPEATABLE:
+                return  # it says nothing about the fix
             self.trials.append(trial)
             self.told(trial)
             verification.tell(trial)
@@ -153,6 +159,8 @@ class Proof:
             return "control", Fix(), waiting.pop(0), True
 
         def told(trial: Trial) -> None:
+            if trial.outcome.status in REPEATABLE:
+                return
             self.trials.append(trial)
             self.told(trial)
             self.controls[trial.seed] = trial

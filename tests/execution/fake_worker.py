@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sweeper.execution.child import become_child
 from sweeper.execution.jobs import read_job, write_outcome
+from sweeper.execution.pulse import Pulse
 from sweeper.types import Job, Outcome
 
 
@@ -42,6 +43,26 @@ def run_job(job: Job) -> Outcome:
         daemon = subprocess.Popen([sys.executable, "-c", command])
         (job.folder / "stray").write_text(str(daemon.pid), encoding="ascii")
         time.sleep(0.3)
+    if behaviour == "hang":
+        pulse = Pulse(job.folder)
+        for _ in range(3):
+            pulse.beat()
+        time.sleep(60)
+    if behaviour == "eater":
+        ballast = bytearray(os.urandom(300 * 2**20))
+        time.sleep(60 + len(ballast) * 0)
+    if behaviour == "chatter":
+        for number in range(40):
+            print(f"{number:02d}" * 2**19)  # one MiB
+        sys.stdout.flush()
+        time.sleep(1.5)
+        print("the end")
+        sys.stdout.flush()
+    if behaviour == "once":  # killed from outside the first time
+        first = job.folder.parent / "killed-before"
+        if not first.exists():
+            first.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
     if behaviour in ("sleep", "deaf"):
         if behaviour == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.execution import slots
-from sweeper.execution.slots import Slot, default_slots, fan_out
-from sweeper.types import Job, Outcome
+from sweeper.execution.slots import Slot, fan_out, make_slots
+from sweeper.types import Job, Outcome, UsageError
 
 from .conftest import MakeJob
 
@@ -131,25 +131,84 @@ def test_ctrl_c_ends_the_runs_under_way_and_reports_them(make_job: MakeJob, n: i
     assert len(reported) == (n if n > 1 else 0)
 
 
-def test_default_slots_are_gpus_or_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Six cores, 64 GiB, no GPU; the folder is the PATH, for a fake nvidia-smi."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(slots, "core_count", lambda: 6)
-    assert [s.environment for s in default_slots()] == [{}] * 6
-    assert len(default_slots(2)) == 2
-    fake = tmp_path / "nvidia-smi"
-    fake.write_text(
-        "#!/bin/sh\n"
-        "echo 'GPU 0: NVIDIA H200 (UUID: GPU-aa)'\n"
-        "echo '  MIG 1g.18gb Device 0: (UUID: MIG-zz)'\n"
-        "echo 'GPU 1: NVIDIA H200 (UUID: GPU-bb)'\n"
-    )
+    monkeypatch.setattr(slots, "usable_memory", lambda: 64 * 2**30)
+    return tmp_path
+
+
+LISTING = """\
+GPU 0: NVIDIA H200 (UUID: GPU-aa)
+GPU 1: NVIDIA H200 (UUID: GPU-bb)
+  MIG 1g.18gb     Device  0: (UUID: MIG-b0)
+  MIG 1g.18gb     Device  1: (UUID: MIG-b1)
+GPU 2: NVIDIA H200 (UUID: GPU-cc)
+"""
+
+
+def gpus(folder: Path) -> None:
+    fake = folder / "nvidia-smi"
+    fake.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{LISTING}END\n")
     fake.chmod(0o755)
-    found = default_slots()
-    assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in found] == ["GPU-aa", "GPU-bb"]
-    assert [s.threads for s in found] == [3, 3]
-    assert len(default_slots(4)) == 4 and default_slots(4)[3].environment == found[1].environment
+
+
+def pins(found: tuple[Slot, ...]) -> list[str]:
+    return [s.environment["CUDA_VISIBLE_DEVICES"] for s in found]
+
+
+def test_slots_are_cores_without_a_gpu(bare_machine: Path) -> None:
+    assert [dict(s.environment) for s in make_slots()] == [{}] * 6
+    assert [s.threads for s in make_slots()] == [1] * 6
+    assert len(make_slots(2)) == 2
+    assert make_slots(2)[0].memory == 32 * 2**30
+
+
+def test_slots_fit_the_memory(bare_machine: Path) -> None:
+    assert len(make_slots(peak_memory=20 * 2**30)) == 2  # 1.5 times what the baseline held
+    assert len(make_slots(peak_memory=100 * 2**30)) == 1
+    with pytest.raises(UsageError, match="got 4 where 3 runs of 20480 MiB each fill 65536 MiB"):
+        make_slots(4, peak_memory=20 * 2**30)
+
+
+def test_slots_are_gpus_by_their_ids_and_parts_of_split_ones(
+    bare_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(bare_machine)
+    assert pins(make_slots()) == ["GPU-aa", "MIG-b0", "MIG-b1", "GPU-cc"]
+    assert [s.threads for s in make_slots()] == [1] * 4
+    assert pins(make_slots(per_device=2, devices="cuda:0")) == ["GPU-aa", "GPU-aa"]
+    assert [s.threads for s in make_slots(per_device=2, devices="cuda:0")] == [3, 3]
+    assert pins(make_slots(devices="cuda:0,cuda:2")) == ["GPU-aa", "MIG-b1"]
+    assert pins(make_slots(devices="MIG-b0")) == ["MIG-b0"]
+    assert pins(make_slots(devices="cpu")) == [""] * 6
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [s.environment for s in default_slots()] == [{"CUDA_VISIBLE_DEVICES": "1"}]
+    assert pins(make_slots()) == ["1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert len(default_slots()) == 6
+    assert [dict(s.environment) for s in make_slots()] == [{}] * 6
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        ("cuda:4", r"must name devices of this machine \(cpu, cuda:0, .*cuda:3\), got 'cuda:4'"),
+        ("tpu:0", "got 'tpu:0'"),
+        ("cuda:0,cpu", "got 'cpu'"),
+        ("cuda:0,0", "each device once, got '0' again in cuda:0,0"),
+        ("", "got ''"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(
+    bare_machine: Path, devices: str, words: str
+) -> None:
+    gpus(bare_machine)
+    with pytest.raises(UsageError, match=words):
+        make_slots(devices=devices)
+
+
+def test_sharing_a_gpu_needs_one(bare_machine: Path) -> None:
+    with pytest.raises(UsageError, match="--trials-per-gpu needs a GPU, got 2"):
+        make_slots(per_device=2)

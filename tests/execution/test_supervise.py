@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.execution.jobs import log_tail, read_outcome
-from sweeper.execution.supervise import Supervisor
+from sweeper.execution.supervise import RETRIES, Supervisor
 from sweeper.types import Job, Outcome, Program
 
 from .conftest import MakeJob
@@ -68,14 +68,14 @@ def test_a_run_finishes_and_is_not_repeated(supervisor: Supervisor, make_job: Ma
     assert log_tail(job.folder) == "behaviour finish seed 7"
 
 
-def test_a_run_without_outcome_is_infrastructure_and_tried_twice(
+def test_a_run_without_outcome_is_infrastructure_and_tried_again(
     supervisor: Supervisor, make_job: MakeJob
 ) -> None:
     job = make_job(behaviour="crash")
     outcome = supervisor.run(job)
     assert outcome.status == "infrastructure"
     assert "planted" in outcome.traceback
-    assert attempts(job) == 2
+    assert attempts(job) == 1 + RETRIES
     assert read_outcome(job.folder) is None
 
 
@@ -97,9 +97,43 @@ def test_killing_a_child_costs_only_its_run(supervisor: Supervisor, make_job: Ma
     wait_for(lambda: (victim.folder / "pid").read_text())
     os.kill(int((victim.folder / "pid").read_text()), signal.SIGKILL)
     assert supervisor.run(other).status == "finished"
+    wait_for(lambda: attempts(victim) == 2)  # made again at once
+    supervisor.cancel()
     thread.join(5.0)
     assert found[0].status == "killed"
     assert read_outcome(victim.folder) is None, "a killed run is made again"
+
+
+def test_a_run_killed_once_is_made_again(supervisor: Supervisor, make_job: MakeJob) -> None:
+    job = make_job(behaviour="once")
+    assert supervisor.run(job).status == "finished"
+    assert attempts(job) == 2
+
+
+def test_a_run_that_makes_no_more_steps_hangs(supervisor: Supervisor, make_job: MakeJob) -> None:
+    outcome = supervisor.run(make_job(behaviour="hang", silence_seconds=0.5))
+    assert outcome.status == "deadline"
+    assert outcome.error.startswith("hangs: no optimizer step for ")
+    assert "after step 3 (limit 0 s" in outcome.error or "(limit 1 s" in outcome.error
+    assert outcome.steps == 3
+
+
+def test_a_run_is_ended_before_it_takes_the_machines_memory(
+    supervisor: Supervisor, make_job: MakeJob
+) -> None:
+    outcome = supervisor.run(make_job(behaviour="eater", memory_bytes=200 * 2**20))
+    assert outcome.status == "out_of_memory"
+    assert "MiB of memory (limit 200 MiB)" in outcome.error
+
+
+def test_output_is_capped_and_keeps_its_ends(supervisor: Supervisor, make_job: MakeJob) -> None:
+    job = make_job(behaviour="chatter")
+    assert supervisor.run(job).status == "finished"
+    text = (job.folder / "output.log").read_text()
+    assert len(text) < 20 * 2**20
+    assert text.startswith("behaviour chatter")
+    assert text.rstrip().endswith("the end")
+    assert " bytes left out ..." in text
 
 
 def test_deadline_ends_a_child_that_ignores_sigterm(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.search.campaign import Campaign
+from sweeper.search.history import Count
 from sweeper.search.journal import JOURNAL
 from sweeper.search.screening import remedy_order, screening_order
 from sweeper.search.space import Range, Space
@@ -45,6 +46,21 @@ def test_belief_orders_remedies() -> None:
         Fix(changes={"zero_grad": True}),
         Fix(changes={"activation": "gelu"}),
     ]
+
+
+def test_what_cured_earlier_programs_moves_the_order() -> None:
+    diagnosis = Diagnosis(
+        findings=(),
+        hypotheses=(hypothesis(Cause.CLIP_TOO_TIGHT, 0.6, "clip_norm", "learning_rate"),),
+    )
+    names = ["activation", "clip_norm", "learning_rate", "zero_grad"]
+    assert remedy_order(diagnosis, names)[:2] == ["clip_norm", "learning_rate"]
+    failed = Count(tried=5, restored=0, verified=0)
+    cured = Count(tried=5, restored=5, verified=5)
+    moved = remedy_order(diagnosis, names, {"clip_norm": failed, "activation": cured})
+    assert moved == ["activation", "learning_rate", "clip_norm", "zero_grad"]
+    once = Count(tried=1, restored=0, verified=0)
+    assert remedy_order(diagnosis, names, {"clip_norm": once})[:2] == ["clip_norm", "learning_rate"]
 
 
 def test_suggestions_outside_the_space_move_to_its_border() -> None:

@@ -1,0 +1,52 @@
+"""A share of the training samples carries a wrong class, the same whenever they come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeper.faults._base import Fault, always, classes_only, confirm, counted, number, real
+from sweeper.types import Cause, Facts, FixValue
+
+if TYPE_CHECKING:
+    import torch
+
+    from sweeper.program.session import LossCall, Session
+
+
+def refusal(value: FixValue, facts: Facts) -> str:
+    return classes_only(facts)
+
+
+def apply(session: Session, value: FixValue) -> None:
+    from sweeper.faults import _rows
+
+    share = real(value)
+    wrong: set[float] = set()
+
+    def disturb(keys: list[float], targets: torch.Tensor, call: LossCall) -> torch.Tensor:
+        out = targets.clone()
+        binary = call.function.startswith("binary")
+        classes = 2 if binary else int(call.input.shape[1 if call.input.dim() > 1 else 0])
+        for row, key in enumerate(keys):
+            if _rows.chosen(key, share):
+                shift = 1 + int(_rows.fraction(key, salt=1) * (classes - 1))
+                out[row] = 1 - out[row] if binary else (out[row] + shift) % classes
+                wrong.add(key)
+        confirm(session, "noisy_labels", samples=len(wrong))
+        return out
+
+    _rows.on_targets(session, disturb)
+
+
+FAULT = Fault(
+    name="noisy_labels",
+    summary="give a share of the training samples a wrong class",
+    values="the share of wrong labels, 0.05 to 1 (default 0.6)",
+    default=0.6,
+    source="Northcutt et al. 2021 (label errors in ten test sets)",
+    causes=always(Cause.LABEL_NOISE),
+    refusal=refusal,
+    apply=apply,
+    effect=counted("noisy_labels", "samples", "label was disturbed"),
+    validate=number("noisy_labels", 0.05, 1.0),
+)
