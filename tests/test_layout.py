@@ -17,6 +17,7 @@ ROOMS = (
     "detectors",
     "diagnosis",
     "remedies",
+    "faults",
     "search",
     "execution",
     "verification",
@@ -24,7 +25,7 @@ ROOMS = (
 )
 OWNED = {"optuna": "search", "joblib": "execution", "pandas": "report"}
 """Package -> the only room that names it."""
-UNITS = ("detectors", "diagnosis", "remedies")
+UNITS = ("detectors", "diagnosis", "remedies", "faults")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "_data" not in p.parts)
 
 
@@ -120,7 +121,7 @@ def test_the_reader_of_imports_sees_every_form(
 
 def is_unit(path: Path) -> bool:
     """The file has the constant by which the package walk finds a unit."""
-    constants = {"DETECTOR", "CAUSE", "REMEDY"}
+    constants = {"DETECTOR", "CAUSE", "REMEDY", "FAULT"}
     return any(
         isinstance(node, (ast.Assign, ast.AnnAssign))
         and any(isinstance(n, ast.Name) and n.id in constants for n in ast.walk(node))

@@ -106,3 +106,10 @@ def classes_only(facts: Facts) -> str:
     if facts.task not in ("classification", "binary"):
         return f"the targets are not class labels (the task is {facts.task.replace('_', ' ')})"
     return ""
+
+
+def float_inputs_only(value: FixValue, facts: Facts) -> str:
+    """Why the inputs are not measurements that could be changed, or empty."""
+    from sweeper.remedies._hints import integer_inputs
+
+    return integer_inputs(facts) if facts.input_dtype else "no tensor of inputs was seen"

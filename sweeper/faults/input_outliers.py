@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweeper.faults._base import Fault, always, confirm, counted, number, real
-from sweeper.types import Cause, Facts, FixValue
+from sweeper.faults._base import Fault, always, confirm, counted, float_inputs_only, number, real
+from sweeper.types import Cause, FixValue
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 SHARE = 0.005
 """Share of the samples."""
-
-
-def refusal(value: FixValue, facts: Facts) -> str:
-    from sweeper.remedies._hints import integer_inputs
-
-    return integer_inputs(facts)
 
 
 def apply(session: Session, value: FixValue) -> None:
@@ -53,7 +47,7 @@ FAULT = Fault(
     default=10_000.0,
     source="units mixed up and missing-value codes in single rows",
     causes=always(Cause.INPUT_OUTLIERS),
-    refusal=refusal,
+    refusal=float_inputs_only,
     apply=apply,
     effect=counted("input_outliers", "samples", "sample was blown up"),
     validate=number("input_outliers", 10, 1e12),

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweeper.faults._base import Fault, always, confirm, counted, number, real
-from sweeper.types import Cause, Facts, FixValue
+from sweeper.faults._base import Fault, always, confirm, counted, float_inputs_only, number, real
+from sweeper.types import Cause, FixValue
 
 if TYPE_CHECKING:
     import torch
 
     from sweeper.program.session import Session
-
-
-def refusal(value: FixValue, facts: Facts) -> str:
-    from sweeper.remedies._hints import integer_inputs
-
-    return integer_inputs(facts)
 
 
 def apply(session: Session, value: FixValue) -> None:
@@ -43,7 +37,7 @@ FAULT = Fault(
     default=1000.0,
     source="UMLAUT and SageMaker Debugger warn of unscaled inputs",
     causes=always(Cause.INPUTS_NOT_STANDARDISED),
-    refusal=refusal,
+    refusal=float_inputs_only,
     apply=apply,
     effect=counted("input_scale", "calls", "float input was scaled"),
     validate=number("input_scale", 1e-6, 1e6),

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweeper.faults._base import Fault, always, confirm, counted, number, real
-from sweeper.types import Cause, Facts, FixValue
+from sweeper.faults._base import Fault, always, confirm, counted, float_inputs_only, number, real
+from sweeper.types import Cause, FixValue
 
 if TYPE_CHECKING:
     import torch
 
     from sweeper.program.session import Session
-
-
-def refusal(value: FixValue, facts: Facts) -> str:
-    from sweeper.remedies._hints import integer_inputs
-
-    return integer_inputs(facts)
 
 
 def apply(session: Session, value: FixValue) -> None:
@@ -49,7 +43,7 @@ FAULT = Fault(
     default=0.01,
     source="missing values read from a table",
     causes=always(Cause.NON_FINITE_DATA),
-    refusal=refusal,
+    refusal=float_inputs_only,
     apply=apply,
     effect=counted("nan_inputs", "samples", "sample was given a NaN"),
     validate=number("nan_inputs", 1e-4, 1.0),

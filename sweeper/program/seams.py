@@ -127,6 +127,11 @@ def uninstall() -> None:
 _ABSENT = object()
 
 
+def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Replace ``owner.name`` by ``make(original)`` until the trampolines are undone."""
+    _patch(owner, name, make)
+
+
 def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     own = (
         owner.__dict__.get(name, _ABSENT)
@@ -387,6 +392,10 @@ def _patch_clips() -> None:
             if session is None:
                 return original(parameters, max_norm, norm_type, *args, **kwargs)
             tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            called = session.seam_clip_call("norm", float(max_norm), float(norm_type))
+            if called is None:
+                return original(tensors, float("inf"), norm_type, *args, **kwargs)
+            max_norm = called
             skip = session.seam_program_clip("norm", tensors, float(max_norm), float(norm_type))
             limit = float("inf") if skip else max_norm
             total = original(tensors, limit, norm_type, *args, **kwargs)
@@ -409,6 +418,10 @@ def _patch_clips() -> None:
                 original(parameters, clip_value, *args, **kwargs)
                 return
             tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            called = session.seam_clip_call("value", float(clip_value), float("inf"))
+            if called is None:
+                return
+            clip_value = called
             if not session.seam_program_clip("value", tensors, float(clip_value), float("inf")):
                 original(tensors, clip_value, *args, **kwargs)
             session.notify("program_clipped", "value", float(clip_value), float("inf"), None)

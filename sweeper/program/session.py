@@ -93,9 +93,11 @@ class Session:
         self._input_callbacks: list[Callable[..., tuple[Any, Any]]] = []
         self._loader_callbacks: list[Callable[[int, dict[str, Any]], dict[str, Any]]] = []
         self._loss_callbacks: list[Callable[[LossCall], LossCall]] = []
+        self._at_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._before_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._after_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._clip_callbacks: list[Callable[[str, Parameters, float, float], bool]] = []
+        self._clip_calls: list[Callable[[str, float, float], float | None]] = []
         self._overrides: dict[str, GroupValue] = {}
         self._lr_peak: float | None = None
         self._lr_shape: Shape | None = None
@@ -191,6 +193,19 @@ class Session:
         """Replace activations called as functions at these `ActivationSite` names (kind call)."""
         self.swaps.update(dict.fromkeys(sites, replacement))
 
+    # -- what faults call as well: what they do counts as the program's own --------------------------
+
+    def at_step(self, callback: Callable[[torch.optim.Optimizer], None]) -> None:
+        """``callback(optimizer)`` at a step, before anything is read or enforced."""
+        self._at_step.append(callback)
+
+    def on_clip_call(self, callback: Callable[[str, float, float], float | None]) -> None:
+        """``callback(kind, max_norm, norm_type)``: the limit that the program's clip shall have.
+
+        None is as if the program did not clip.
+        """
+        self._clip_calls.append(callback)
+
     # -- what the seams call -----------------------------------------------------------------------
 
     @property
@@ -284,6 +299,12 @@ class Session:
             call = callback(call)
         return call
 
+    def seam_clip_call(self, kind: str, max_norm: float, norm_type: float) -> float | None:
+        limit: float | None = max_norm
+        for callback in self._clip_calls:
+            limit = None if limit is None else callback(kind, limit, norm_type)
+        return limit
+
     def seam_program_clip(
         self, kind: str, parameters: Parameters, max_norm: float, norm_type: float
     ) -> bool:
@@ -297,6 +318,8 @@ class Session:
         self._stop_if_told()
         if self.primary is None:
             self.primary = optimizer
+        for callback in self._at_step:
+            callback(optimizer)
         self.notify("gradients_ready", optimizer)
         self._put_values(optimizer)
         for callback in self._before_step:

@@ -42,6 +42,7 @@ class Recorder(Observer):
         stop_when_hopeless: end the run once the loss is non-finite for good.
         swapped_to: activation that a remedy puts in place of the program's,
             for saturation and death.
+        traced: take the facts from this run; by default when the session knows none.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Recorder(Observer):
         *,
         stop_when_hopeless: bool = False,
         swapped_to: str = "",
+        traced: bool | None = None,
     ) -> None:
         self.session = session
         self.folder = folder
@@ -60,7 +62,7 @@ class Recorder(Observer):
         self.buffer = StepBuffer()
         self.collector = Collector()
         self.targets = Targets()
-        self.tracer = Tracer() if session.facts is None else None
+        self.tracer = Tracer() if (session.facts is None if traced is None else traced) else None
         self.graph: GraphFacts | None = None
         self.seen = SeenSamples()
         self.capture = Capture()
