@@ -24,14 +24,23 @@ _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 _ALWAYS_WRITABLE = (Path("/dev"), Path("/proc"))
 
 
+def unavailable() -> str:
+    """Why there is no Landlock here, or ""."""
+    if sys.platform != "linux":
+        return f"Landlock needs Linux, this is {sys.platform}"
+    return "" if _version() >= 1 else "this kernel has no Landlock"
+
+
+def _version() -> int:
+    return _syscall(_CREATE_RULESET, None, 0, 1)
+
+
 def forbid_writes(allowed: Sequence[Path]) -> str:
     """Writes beneath `allowed` (and devices) only, for good. Returns "" or why the kernel cannot do
     this."""
-    if sys.platform != "linux":
-        return f"Landlock needs Linux, this is {sys.platform}"
-    version = _syscall(_CREATE_RULESET, None, 0, 1)
-    if version < 1:
-        return "this kernel has no Landlock"
+    if reason := unavailable():
+        return reason
+    version = _version()
     file_rights = _WRITE_FILE | (_TRUNCATE if version >= 3 else 0)
     rights = file_rights | _REMOVE_AND_MAKE | (_REFER if version >= 2 else 0)
     ruleset = _syscall(_CREATE_RULESET, struct.pack("=Q", rights), 8, 0)

@@ -1,9 +1,9 @@
 """Which folders an overlay has to cover so that no path leads to a user's file.
 
 Covered: each top-level folder of ``/`` and every other mounted file system that can be written.
-Left alone: ``/proc``, ``/sys``, ``/dev`` (with ``/dev/shm``) and what is mounted under ``/run``:
-devices, sockets and kernel files, none of them a user's - unless the program works there, in
-``/dev/shm/project`` say: then that folder is covered as well.
+Left alone: ``/proc``, ``/sys``, ``/dev`` and what is mounted under ``/run``: devices, sockets and
+kernel files, none of them a user's - unless the program works there: then that folder is covered as
+well. ``/dev/shm`` is covered, which also frees what a killed run leaves there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 
 from sweeper.program._namespace import Unavailable
 
+SHARED_MEMORY = "/dev/shm"
 _LEFT_ALONE = ("/proc", "/sys", "/dev", "/run")
 _NOT_FILES = frozenset(
     (
@@ -90,6 +91,8 @@ class _Plan:
                 steps.append(Step(kind=kind, path=mount.path, reason=reason))
             overlays += [step.path for step in steps if step.kind == "overlay"]
             yield from steps
+        if os.path.isdir(SHARED_MEMORY) and not os.path.islink(SHARED_MEMORY):
+            yield from self._cover(SHARED_MEMORY)
         if working_folder(self.cwd):
             yield Step(kind="overlay", path=working_folder(self.cwd))
 
@@ -122,9 +125,9 @@ class _Plan:
 
 def working_folder(cwd: str) -> str:
     """The folder of the user's that is to be covered although it lies where nothing is; or ""."""
-    if not under(cwd, _LEFT_ALONE):
+    if not under(cwd, _LEFT_ALONE) or under(cwd, (SHARED_MEMORY,)):
         return ""
-    depth = 4 if cwd.startswith("/run/user/") else 3  # /run/user/1000/NAME, /dev/shm/NAME
+    depth = 4 if cwd.startswith("/run/user/") else 3  # /run/user/1000/NAME, /run/lock/NAME
     return "/" + "/".join(cwd.split("/")[1 : depth + 1])
 
 

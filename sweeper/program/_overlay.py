@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper.program._mounts import Step, plan, under
+from sweeper.program._mounts import SHARED_MEMORY, Step, plan, under
 from sweeper.program._namespace import (
     KEPT_FLAGS,
     MS_BIND,
@@ -127,6 +127,11 @@ class _Cover:
                 self._read_only(step.path, os.strerror(error.errno or 0))
 
     def _overlay(self, path: str) -> None:
+        if path == SHARED_MEMORY:
+            real = os.statvfs(path)
+            size = str(real.f_blocks * real.f_frsize)
+            self._overlay_in(self._tmpfs("shared", size), path)
+            return
         lived_in = any(under(place, (path,)) for place in (self.cwd, os.path.expanduser("~")))
         if not lived_in and (path.split("/")[1] in _SYSTEM or not os.listdir(path)):
             self._overlay_in(self._in_memory(), path)
@@ -143,11 +148,15 @@ class _Cover:
 
     def _in_memory(self) -> str:
         if not self.memory:
-            self.memory = f"{self.disk}/memory"
-            os.mkdir(self.memory)
-            mount("tmpfs", self.memory, "tmpfs", 0, f"size={TMPFS_SIZE},mode=700")
-            self.mounted.append(self.memory)
+            self.memory = self._tmpfs("memory", TMPFS_SIZE)
         return self.memory
+
+    def _tmpfs(self, name: str, size: str) -> str:
+        path = f"/proc/self/fd/{self.fds['scratch']}/{name}"
+        os.mkdir(path)
+        mount("tmpfs", path, "tmpfs", 0, f"size={size},mode=700")
+        self.mounted.append(path)
+        return path
 
     def _overlay_in(self, root: str, path: str) -> None:
         """An overlay on `path` whose upper layer lies in `root`."""

@@ -31,6 +31,7 @@ from io import FileIO as _FileIO
 from types import ModuleType
 from typing import Any
 
+from sweeper.program._descriptors import path_of
 from sweeper.program._scandir import Entries
 from sweeper.program._shadow import Shadow, raw, raw_open
 
@@ -94,11 +95,19 @@ class Redirect:
         """The real path for a call: `access` is "read", "change" (of what is there) or "replace".
         What is no path (a descriptor, a buffer) is returned as it is."""
         if not isinstance(path, (str, bytes, os.PathLike)):
-            return path
+            return self.changed_by(path) or path if access == "change" else path
         canonical = self.canonical(path, follow, dir_fd)
         if access == "read":
             return self.view.reading(canonical)
         return self.view.writing(canonical, copy=access == "change")
+
+    def changed_by(self, descriptor: Any) -> str:
+        """The place for a change by descriptor (of mode, owner, times) to what is the user's; "" if
+        the descriptor itself will do."""
+        path = path_of(descriptor) if isinstance(descriptor, int) else ""
+        if not path or self.view.is_free(path):  # the run's own copies are free
+            return ""
+        return self.view.writing(path)
 
     # -- what takes the place of the originals -----------------------------------------------------
 
@@ -117,6 +126,8 @@ class Redirect:
             "scandir": self._scandir,
             "chdir": self._chdir,
             "fchdir": self._chdir,
+            "fchmod": lambda fd, mode: raw.chmod(self.changed_by(fd) or fd, mode),
+            "fchown": lambda fd, uid, gid: raw.chown(self.changed_by(fd) or fd, uid, gid),
             "getcwd": lambda: self.cwd,
             "getcwdb": lambda: os.fsencode(self.cwd),
         }
@@ -235,8 +246,11 @@ class Redirect:
     ) -> None:
         source = self.canonical(src, follow_symlinks, src_dir_fd)
         _fail(0 if self.view.mode(source) else errno.ENOENT, src)
-        real = self.view.writing(source)
-        raw.link(real, self._new(dst, dst_dir_fd))
+        place = self._new(dst, dst_dir_fd)
+        if self.view.is_free(source) and source.startswith("/proc/"):  # a file without a name
+            raw.link(source, place, src_dir_fd=0, follow_symlinks=True)
+        else:
+            raw.link(self.view.writing(source), place)
 
     def _symlink(
         self, src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None

@@ -2,7 +2,7 @@
 
 | what | why |
 |---|---|
-| `sqlite3`, `safetensors`, `torch` (`_CALLS`) | they open paths in C, C++ or Rust |
+| `sqlite3`, `safetensors`, `tokenizers`, `torch` (`_CALLS`) | they open paths in C, C++ or Rust |
 | `subprocess.Popen` | working directory and arguments that this run wrote become real places |
 | `PYTHONPATH` with a `sitecustomize` | Python programs that the program starts are redirected too |
 | a finder at the end of `sys.meta_path` | modules this run wrote can be imported |
@@ -38,6 +38,11 @@ _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("connect", 0, "database", "database"),
         ("dbapi2.connect", 0, "database", "database"),
     ),
+    "tokenizers": (
+        ("Tokenizer.save", 1, "path", "replace"),
+        ("Tokenizer.from_file", 0, "path", "read"),
+        ("models.Model.save", 1, "folder", "folder"),
+    ),
     "safetensors": (
         ("serialize_file", 1, "filename", "replace"),
         ("safe_open", 0, "filename", "read"),
@@ -47,6 +52,8 @@ _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("serialization._open_zipfile_writer_file", 0, "name", "replace"),
         ("_C.PyTorchFileWriter", 0, "", "replace"),
         ("UntypedStorage.from_file", 0, "filename", "mapping"),
+        ("from_file", 0, "filename", "mapping"),
+        ("_C._autograd._ProfilerResult.save", 1, "", "replace"),
         ("jit.load", 0, "f", "read"),
         ("jit.ScriptModule.save", 1, "f", "replace"),
         ("jit.RecursiveScriptModule.save", 1, "f", "replace"),
@@ -163,12 +170,14 @@ def _with_place(
             shared = options.get("shared", len(args) > 1 and args[1])
             path = redirect.place(path, "change" if shared else "read")
         else:
-            path = redirect.place(path, access)
+            path = redirect.place(path, "change" if access == "folder" else access)
         if index < len(values):
             values[index] = path
         elif keyword in options:
             options[keyword] = path
-        return original(*values, **options)
+        found = original(*values, **options)
+        # The files that a tokenizer says it has saved.
+        return [*map(redirect.view.original, found)] if access == "folder" else found
 
     return call
 

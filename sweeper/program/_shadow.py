@@ -19,11 +19,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from sweeper.program._descriptors import behind
+
 raw: Any = importlib.import_module(os.name)  # posix or nt: never patched, unlike the names in `os`
 raw_open = io.open
 
 _KERNEL = ("/dev", "/proc", "/sys")
 _KERNEL_INSIDE = ("/dev/", "/proc/", "/sys/")
+_SHARED_MEMORY = "/dev/shm"
+"""Among devices, and yet a folder for files like any other."""
 _MAX_LINKS = 40  # as the kernel: then ELOOP
 
 
@@ -31,12 +35,13 @@ class Shadow:
     """The view. Not thread-safe for two writers of one path, no more than the file system is."""
 
     def __init__(self, scratch: str, free: Sequence[str], working_folder: str = "") -> None:
-        """`working_folder`: one among devices (/dev/shm/project) that is not free all the same."""
+        """`working_folder`: one among devices (/run/project) that is not free all the same."""
         self.files = os.path.join(scratch, "files")
         self.gone = os.path.join(scratch, "gone")
         self._free = tuple(path.rstrip(os.sep) for path in (*free, scratch))
         self._free_inside = tuple(path + os.sep for path in self._free)
-        self._working_folder = working_folder
+        not_free = (_SHARED_MEMORY, *([working_folder] if working_folder else []))
+        self._not_free = tuple(path + os.sep for path in not_free)
         raw_makedirs(self.files)
         raw_makedirs(self.gone)
 
@@ -47,9 +52,7 @@ class Shadow:
             return True
         if not path.startswith(_KERNEL_INSIDE):
             return path in _KERNEL
-        return not self._working_folder or not (path + os.sep).startswith(
-            self._working_folder + os.sep
-        )
+        return not (path + os.sep).startswith(self._not_free)
 
     def shadow(self, path: str) -> str:
         return self.files + _inside(path)
@@ -107,7 +110,10 @@ class Shadow:
             step = os.path.join(current, name)
             if step.startswith(_KERNEL_INSIDE) and ".." not in todo:
                 whole = os.path.join(step, *todo[::-1])
-                if not self._working_folder or self.is_free(whole):
+                target = behind(whole) if todo or follow else ""
+                if target:
+                    return self.resolve(self.original(target), follow)
+                if self.is_free(whole):
                     return whole  # /proc/self/fd/1 must not be read as a link
             if todo or follow:
                 real = self.reading(step)
@@ -220,7 +226,7 @@ class Shadow:
             for name in self.names(source):
                 self._move(os.path.join(source, name), os.path.join(real_target, name))
             raw.chmod(real_target, stat.S_IMODE(_mode(real)))
-            _copy_times(real, real_target)
+            _set_times(real_target, raw.lstat(real))
         else:
             self._copy(real, real_target, True)
         if not self.is_free(source):
@@ -237,13 +243,18 @@ class Shadow:
         shadow = self.shadow(folder)
         if not _mode(shadow):
             self._prepare(os.path.dirname(folder))
+            above = os.path.dirname(shadow)
+            times = raw.lstat(above)
             try:
                 raw.mkdir(shadow, stat.S_IMODE(_mode(folder)) | stat.S_IRWXU)
             except FileExistsError:
                 return  # another thread or process of this run was quicker
+            _set_times(shadow, raw.lstat(folder))
+            _set_times(above, times)
 
     def _copy(self, source: str, target: str, content: bool) -> None:
-        """A file or link, complete from the moment it is seen."""
+        """A file or link, complete from the moment it is seen. Its folder's time stays as it was,
+        because for the program nothing has been added to it."""
         part = os.path.join(os.path.dirname(self.files), f"copy-{os.getpid()}-{id(target)}")
         if stat.S_ISLNK(_mode(source)):
             raw.symlink(raw.readlink(source), part)
@@ -255,8 +266,11 @@ class Shadow:
                     with raw_open(source, "rb") as read:
                         shutil.copyfileobj(read, written, 1 << 20)
             raw.chmod(part, stat.S_IMODE(_mode(source)))
-            _copy_times(source, part)
+            _set_times(part, raw.lstat(source))
+        above = os.path.dirname(target)
+        times = raw.lstat(above)
         raw.replace(part, target)
+        _set_times(above, times)
 
 
 def raw_makedirs(path: str) -> None:
@@ -268,9 +282,8 @@ def raw_makedirs(path: str) -> None:
             return
 
 
-def _copy_times(source: str, target: str) -> None:
-    status = raw.lstat(source)
-    raw.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+def _set_times(path: str, status: os.stat_result) -> None:
+    raw.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _mode(real: str) -> int:

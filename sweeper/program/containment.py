@@ -26,7 +26,7 @@ from sweeper.program._namespace import Unavailable, user_namespace_refusal
 from sweeper.program._redirect import Redirect
 from sweeper.program._redirect_libraries import install, plain_name
 
-_OURS = ("files", "mounts", "work", "gone", "memory", "site", "tmp")
+_OURS = ("files", "mounts", "work", "gone", "memory", "shared", "site", "tmp")
 """All that containment makes in a scratch folder."""
 
 

@@ -4,19 +4,13 @@ byte, and the program sees what it wrote."""
 from __future__ import annotations
 
 import ctypes
-import gzip
 import importlib.util
-import json
-import logging
-import multiprocessing
 import os
 import runpy
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -24,112 +18,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import shared_memory
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from torch.utils.data import DataLoader
 
 from sweeper.program import _namespace
 from sweeper.program.containment import Containment, clear, contain
+from tests.program.contained import KINDS, NOBODY, Kind, Place, in_child
+from tests.program.routes import PYTHON, READS_CODE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
-NOBODY = 54321
-TENSORS = {"w": torch.ones(3)}
-
-
-# -- children --------------------------------------------------------------------------------------
-
-
-def in_child(body: Callable[[], object], user: int | None = None) -> Any:
-    """What `body` returns (as JSON) in a forked child, as `user` if given. A failure fails here."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if user is not None:
-                os.setgroups([])
-                os.setresgid(user, user, user)
-                os.setresuid(user, user, user)
-                os.environ["HOME"] = "/nonexistent"
-                ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, else /proc/self is root's
-            answer = {"value": body()}
-        except BaseException:
-            answer = {"error": traceback.format_exc()}
-        with open(write, "w") as pipe:
-            json.dump(answer, pipe)
-        os._exit(0)
-    os.close(write)
-    with open(read) as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    answer = json.loads(text)
-    if "error" in answer:
-        pytest.fail(answer["error"])
-    return answer["value"]
-
-
-class Place:
-    """A user's folder with files in it, and a run folder in its `.sweeper`."""
-
-    def __init__(self, root: Path, user: int | None) -> None:
-        self.root, self.user = root, user
-        self.run = root / ".sweeper/runs/one"
-        (root / "sub/deep").mkdir(parents=True)
-        self.run.mkdir(parents=True)
-        for name in ("a.txt", "b.txt", "c.txt", "sub/x.txt", "sub/deep/y.txt"):
-            (root / name).write_text(f"user's {name}")
-        (root / "link.txt").symlink_to("a.txt")
-        (root / "way").symlink_to("sub")
-        (root / "far").symlink_to(root / "sub/deep")
-        np.save(root / "array.npy", np.arange(4))
-        torch.save(TENSORS, root / "model.pt")
-        safetensors.torch.save_file(TENSORS, root / "model.safetensors")
-        with sqlite3.connect(root / "data.db") as connection:
-            connection.execute("create table t(x)")
-        connection.close()
-        if user is not None:
-            for path in (root, *root.rglob("*")):
-                os.chown(path, user, user, follow_symlinks=False)
-
-    def state(self) -> dict[str, tuple[int, int, bytes | str]]:
-        """Mode, modification time and content of everything outside `.sweeper`."""
-        found: dict[str, tuple[int, int, bytes | str]] = {}
-        for path in sorted(self.root.rglob("*")):
-            if ".sweeper" in path.parts:
-                continue
-            status = path.lstat()
-            content: bytes | str = "folder"
-            if path.is_symlink():
-                content = os.readlink(path)
-            elif path.is_file():
-                content = path.read_bytes()
-            found[str(path)] = (status.st_mode, status.st_mtime_ns, content)
-        return found
-
-    def contained(
-        self,
-        kind: Literal["overlay", "redirect"],
-        program: Callable[[Path], object],
-        run: Path | None = None,
-    ) -> Any:
-        """Run `program(root)` contained; skip where `kind` is not to be had here."""
-        folder = run or self.run
-
-        def body() -> object:
-            on = contain(folder / "scratch", [folder], self.root, kind)
-            if on.kind != kind:
-                return {"skip": on.reason}
-            return {"result": program(self.root)}
-
-        before = self.state()
-        answer = in_child(body, self.user)
-        assert self.state() == before
-        if "skip" in answer:
-            pytest.skip(f"no {kind} here: {answer['skip']}")
-        return answer["result"]
 
 
 @pytest.fixture
@@ -155,279 +53,97 @@ def own(folder: Path) -> Place:
     return Place(folder / "home", None)
 
 
-# -- programs, one per route -----------------------------------------------------------------------
+# -- all routes under another user, and in a folder among devices ----------------------------------
 
 
-def open_modes(root: Path) -> None:
-    with open("a.txt", "w") as file:
-        file.write("new")
-        assert file.name == "a.txt"
-    assert (root / "a.txt").read_text() == Path("link.txt").read_text() == "new"
-    with open(root / "b.txt", "a") as file:
-        file.write("+")
-    assert Path("b.txt").read_text() == "user's b.txt+"
-    with open("c.txt", "r+b") as binary:
-        binary.write(b"U")
-    assert Path("c.txt").read_text() == "User's c.txt"
-    with open("sub/new.txt", "x") as file:
-        file.write("x")
-    descriptor = os.open("raw.txt", os.O_CREAT | os.O_WRONLY)
-    os.write(descriptor, b"raw")
-    os.close(descriptor)
-    assert sorted(os.listdir("sub")) == ["deep", "new.txt", "x.txt"]
-    assert Path("raw.txt").read_bytes() == b"raw"
+def all_routes(place: Place) -> Callable[[Path], dict[str, str]]:
+    """A program that goes every route of `routes` in one process, each in a folder of its own;
+    it returns the failures."""
+    routes = {k: v for k, v in PYTHON.items() if place.user is None or k not in READS_CODE}
+    for name in routes:
+        Place(place.root / name, place.user)
 
+    def program(root: Path) -> dict[str, str]:
+        failures = {}
+        for name, route in routes.items():
+            os.chdir(root / name)
+            try:
+                route(root / name)
+            except BaseException:
+                failures[name] = traceback.format_exc()
+        return failures
 
-def links(root: Path) -> None:
-    Path("link.txt").write_text("through")
-    assert Path("a.txt").read_text() == "through" and Path("link.txt").is_symlink()
-    Path("way/x.txt").write_text("through")
-    assert (root / "sub/x.txt").read_text() == "through"
-    (root / "far/y.txt").unlink()
-    assert not (root / "sub/deep/y.txt").exists()
-    os.symlink(root / "b.txt", "again")
-    Path("again").write_text("B")
-    assert Path("b.txt").read_text() == "B"
-    os.link("b.txt", "hard")
-    assert Path("hard").read_text() == "B"
-    os.remove("way")
-    assert not os.path.lexists("way") and os.path.exists("sub/x.txt")
-
-
-def rename_and_delete(root: Path) -> None:
-    os.rename("a.txt", "moved.txt")
-    os.replace("b.txt", root / "c.txt")
-    assert Path("moved.txt").read_text() == "user's a.txt"
-    assert Path("c.txt").read_text() == "user's b.txt"
-    assert not Path("a.txt").exists() and not (root / "b.txt").exists()
-    os.rename("sub", "other")
-    assert Path("other/deep/y.txt").read_text() == "user's sub/deep/y.txt"
-    assert not Path("sub").exists() and not Path("way/x.txt").exists()
-    shutil.rmtree("other")
-    assert not Path("other").exists()
-    os.makedirs("sub/deep")
-    assert os.listdir("sub/deep") == [] == list(Path("sub").glob("*.txt"))
-    Path("c.txt").unlink()
-    with pytest.raises(FileNotFoundError):
-        Path("c.txt").read_text()
-
-
-def copy_and_move(root: Path) -> None:
-    shutil.copytree("sub", "copy")
-    shutil.move("a.txt", "copy")
-    shutil.copy("b.txt", "copy/deep")
-    assert sorted(os.listdir("copy")) == ["a.txt", "deep", "x.txt"]
-    assert sorted(os.listdir("copy/deep")) == ["b.txt", "y.txt"]
-    elsewhere = tempfile.mkdtemp()
-    os.rename("copy", os.path.join(elsewhere, "copy"))
-    os.rename(os.path.join(elsewhere, "copy/a.txt"), root / "b.txt")
-    assert Path("b.txt").read_text() == "user's a.txt"
-
-
-def working_directory(root: Path) -> None:
-    os.makedirs("out/one")
-    os.chdir("out/one")
-    Path("here.txt").write_text("1")
-    Path("../../a.txt").write_text("2")
-    assert os.getcwd() == str(root / "out/one")
-    os.chdir(root / "way")
-    assert Path("x.txt").read_text() == "user's sub/x.txt"
-    os.remove("x.txt")
-    os.chdir(root)
-    assert Path("out/one/here.txt").read_text() == "1" and Path("a.txt").read_text() == "2"
-    assert not Path("sub/x.txt").exists()
-
-
-def attributes(root: Path) -> None:
-    os.chmod("a.txt", 0o600)
-    os.utime(root / "b.txt", (5, 5))
-    os.truncate("c.txt", 3)
-    Path("new.txt").touch()
-    os.chmod("sub", 0o700)
-    assert os.stat("a.txt").st_mode & 0o777 == 0o600 and os.path.getmtime("b.txt") == 5
-    assert os.path.getsize("c.txt") == 3 and os.stat("sub").st_mode & 0o777 == 0o700
-
-
-def elsewhere(root: Path) -> None:
-    name = f"sweeper-test-{os.getpid()}"
-    for place in {"/tmp", "/var/tmp", os.path.dirname(root)}:
-        path = Path(place, name)
-        if os.access(place, os.W_OK):
-            path.write_text("x")
-            assert path.read_text() == "x"
-    with open(os.devnull, "w") as sink:
-        sink.write("x")
-
-
-def arrays(root: Path) -> None:
-    np.save("array.npy", np.zeros(4))
-    np.savetxt("table.csv", np.eye(2))
-    np.ones(3).tofile("raw.bin")
-    assert np.load(root / "array.npy").sum() == 0
-    assert np.loadtxt(root / "table.csv").sum() == 2 and np.fromfile("raw.bin").sum() == 3
-    mapped = np.memmap("map.bin", dtype="f4", mode="w+", shape=(4,))
-    mapped[:] = 2
-    mapped.flush()
-    assert np.memmap("map.bin", dtype="f4", mode="r").sum() == 8
-    np.load("array.npy", mmap_mode="r+")[0] = 7
-    assert np.load("array.npy")[0] == 7
-
-
-def databases(root: Path) -> None:
-    for name in ("data.db", root / "data.db", "new.db"):
-        with sqlite3.connect(name) as connection:
-            connection.execute("create table if not exists t(x)")
-            connection.execute("insert into t values (1)")
-        connection.close()
-    connection = sqlite3.connect("data.db")
-    assert connection.execute("select count(*) from t").fetchone() == (2,)
-    connection.close()
-
-
-def archives_and_logs(root: Path) -> None:
-    with gzip.open("x.gz", "wt") as file:
-        file.write("x")
-    with tarfile.open("x.tar", "w") as archive:
-        archive.add("a.txt")
-    with tarfile.open(root / "x.tar") as archive:
-        archive.extractall("unpacked", filter="data")
-    assert Path("unpacked/a.txt").read_text() == "user's a.txt"
-    handler = logging.FileHandler("b.txt")
-    handler.emit(logging.LogRecord("x", logging.INFO, "x", 1, "logged", None, None))
-    handler.close()
-    assert Path("b.txt").read_text() == "user's b.txtlogged\n"
-    with tempfile.NamedTemporaryFile("w", dir=".", delete=False) as temporary:
-        temporary.write("whole")
-    os.replace(temporary.name, "c.txt")
-    assert Path("c.txt").read_text() == "whole"
-
-
-PLAIN = (
-    open_modes,
-    links,
-    rename_and_delete,
-    copy_and_move,
-    working_directory,
-    attributes,
-    elsewhere,
-    arrays,
-    databases,
-    archives_and_logs,
-)
-
-
-def tensors(root: Path) -> None:
-    changed = {"w": torch.zeros(3)}
-    torch.save(changed, "model.pt")
-    torch.save(changed, root / "sub/old.pt", _use_new_zipfile_serialization=False)
-    torch.save(changed, "n\u00e9w.pt")
-    for path in ("model.pt", root / "model.pt", "sub/old.pt", "n\u00e9w.pt"):
-        assert torch.load(path)["w"].sum() == 0
-    assert torch.load("model.pt", mmap=True)["w"].sum() == 0
-    safetensors.torch.save_file(changed, "model.safetensors")
-    assert safetensors.torch.load_file(root / "model.safetensors")["w"].sum() == 0
-    shared: Any = torch.UntypedStorage.from_file("raw.bin", True, 8)
-    shared.fill_(1)
-    assert Path("raw.bin").read_bytes() == b"\x01" * 8
-
-
-def script(root: Path) -> None:
-    module = torch.jit.script(torch.nn.Linear(2, 2))
-    module.save("model.pt")
-    torch.jit.save(module, root / "other.pt")
-    for path in ("model.pt", "other.pt"):
-        assert torch.jit.load(path)(torch.ones(1, 2)).shape == (1, 2)
-
-
-def workers(root: Path) -> None:
-    Path("a.txt").write_text("mine")
-    loader = DataLoader(Files(), batch_size=2, num_workers=2)
-    assert [batch.tolist() for batch in loader] == [[4, 4], [4, 4]]
-    Path("sub/x.txt").unlink()
-    process = multiprocessing.get_context("fork").Process(target=os.remove, args=("b.txt",))
-    process.start()
-    process.join()
-    assert not Path("b.txt").exists()
-
-
-class Files(torch.utils.data.Dataset[int]):
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> int:
-        return len(Path("a.txt").read_text())
-
-
-def python_programs(root: Path) -> None:
-    code = "import os; open('new.txt', 'w').write('p'); os.remove('b.txt')"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert Path("new.txt").read_text() == "p" and not Path("b.txt").exists()
-    Path("sub/step.py").write_text("open('stepped', 'w').write('1'); import os; os.remove('x.txt')")
-    subprocess.run([sys.executable, "step.py"], check=True, cwd="sub", env={"PATH": "/bin"})
-    assert os.path.exists("sub/stepped") and not os.path.exists("sub/x.txt")
-    Path("written_module.py").write_text("VALUE = 3")
-    sys.path.insert(0, str(root))
-    assert __import__("written_module").VALUE == 3
-    assert runpy.run_path("written_module.py")["VALUE"] == 3
-    spec = importlib.util.spec_from_file_location("other", "written_module.py")
-    assert spec is not None and spec.loader is not None
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-LIBRARIES = (tensors, script, workers, python_programs)
-KINDS: tuple[Literal["overlay", "redirect"], ...] = ("overlay", "redirect")
+    return program
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_stay_and_the_program_sees_its_own(
-    place: Place, kind: Literal["overlay", "redirect"]
-) -> None:
-    """One contained process for all routes, each in a folder of its own."""
-    for program in PLAIN:
-        Place(place.root / program.__name__, place.user)
-
-    def programs(root: Path) -> dict[str, str]:
-        failures = {}
-        for program in PLAIN:
-            os.chdir(root / program.__name__)
-            try:
-                program(root / program.__name__)
-            except BaseException:
-                failures[program.__name__] = traceback.format_exc()
-        return failures
-
-    failures = place.contained(kind, programs)
+def test_files_of_an_ordinary_user_stay_as_they_are(folder: Path, kind: Kind) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; the routes have a test each")
+    place = Place(folder / "home", NOBODY)
+    failures = place.contained(kind, all_routes(place))
     assert not failures, "\n".join(failures.values())
-    assert not list(Path("/tmp").glob("sweeper-test-*"))
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no /dev/shm")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_working_folder_among_devices_is_covered_too(
-    kind: Literal["overlay", "redirect"],
-) -> None:
-    def programs(root: Path) -> None:
-        os.chdir(root / "one")
-        rename_and_delete(root / "one")
-        os.chdir(root / "two")
-        open_modes(root / "two")
-        segment = shared_memory.SharedMemory(create=True, size=8)
-        segment.close()
-        segment.unlink()
-
+def test_a_working_folder_among_devices_is_covered_too(kind: Kind) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         place = Place(Path(name), None)
-        Place(place.root / "one", None)
-        Place(place.root / "two", None)
-        place.contained(kind, programs)
+        failures = place.contained(kind, all_routes(place))
+        assert not failures, "\n".join(failures.values())
         clear(place.run / "scratch")
 
 
-@pytest.mark.parametrize("program", LIBRARIES, ids=lambda program: program.__name__)
 @pytest.mark.parametrize("kind", KINDS)
-def test_libraries_and_other_processes(
-    own: Place, kind: Literal["overlay", "redirect"], program: Callable[[Path], None]
-) -> None:
+def test_other_folders_are_covered_as_well(own: Place, kind: Kind) -> None:
+    """Temporary folders, shared memory, home: what the program writes there is the run's alone."""
+    name = f"sweeper-test-{os.getpid()}"
+    candidates = ("/tmp", "/var/tmp", "/dev/shm", "/srv", "/root", os.path.dirname(own.root))
+    places = [place for place in candidates if os.access(place, os.W_OK)]
+    kept = [Path(place, f"{name}-kept") for place in places]
+
+    def program(root: Path) -> None:
+        for place in places:
+            path = Path(place, name)
+            path.write_text("x")
+            assert path.read_text() == "x" and name in os.listdir(place)
+        for path in kept:
+            assert path.read_text() == "user's"
+            path.unlink()
+        segment = shared_memory.SharedMemory(create=True, size=8)
+        segment.buf[:2] = b"ab"
+        again = shared_memory.SharedMemory(segment.name)
+        assert bytes(again.buf[:2]) == b"ab"
+        again.close()
+        segment.close()
+        segment.unlink()
+        assert torch.ones(3).share_memory_().sum() == 3
+        with open(os.devnull, "w") as sink:
+            sink.write("x")
+
+    for path in kept:
+        path.write_text("user's")
+    try:
+        own.contained(kind, program)
+        assert [path.read_text() for path in kept] == ["user's"] * len(kept)
+        assert not [place for place in places if os.path.exists(f"{place}/{name}")]
+    finally:
+        for path in kept:
+            path.unlink()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_modules_that_the_program_wrote_can_be_imported(own: Place, kind: Kind) -> None:
+    def program(root: Path) -> None:
+        Path("written_module.py").write_text("VALUE = 3")
+        sys.path.insert(0, str(root))
+        assert __import__("written_module").VALUE == 3
+        assert runpy.run_path("written_module.py")["VALUE"] == 3
+        spec = importlib.util.spec_from_file_location("other", "written_module.py")
+        assert spec is not None and spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
     own.contained(kind, program)
 
 
@@ -465,9 +181,7 @@ def describe(place: Place) -> Containment:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_run_folder_is_shared_with_the_outside(
-    place: Place, kind: Literal["overlay", "redirect"]
-) -> None:
+def test_the_run_folder_is_shared_with_the_outside(place: Place, kind: Kind) -> None:
     (place.run / "job.json").write_text("{}")
     if place.user is not None:
         os.chown(place.run / "job.json", place.user, place.user)
@@ -495,9 +209,7 @@ def test_the_run_folder_is_shared_with_the_outside(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_second_try_in_the_same_folder_starts_from_the_originals(
-    own: Place, kind: Literal["overlay", "redirect"]
-) -> None:
+def test_a_second_try_in_the_same_folder_starts_from_the_originals(own: Place, kind: Kind) -> None:
     def program(root: Path) -> list[bool]:
         fresh = [os.path.exists("a.txt"), not os.path.exists("new.txt")]
         os.remove("a.txt")
