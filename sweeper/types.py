@@ -521,6 +521,14 @@ class RunRecord:
     layers: LayerSeries | None
     activations: ActivationSeries | None
     evals: EvalSeries | None
+    rows: Literal["steps", "entries", "epochs"] = "steps"
+    """What a row of ``steps`` is: an optimizer step that the seams saw; or an entry, or an epoch,
+    of a foreign log, whose numbers are in ``step`` and whose facts are mostly unknown."""
+
+    @property
+    def foreign(self) -> bool:
+        """Read from a log: what the seams would have seen is unknown, not absent."""
+        return self.rows != "steps"
 
     def series(self, key: str) -> Floats:
         """A per-step series, all NaN when the record lacks it."""
