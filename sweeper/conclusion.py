@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from sweeper.baseline import Baseline
 from sweeper.report.study_result import Alone, RemedyRow, StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, rank
-from sweeper.types import CODE_FAULTS, Hypothesis, Trial, Verdict, VerifiedFix
+from sweeper.types import CODE_FAULTS, Hypothesis, Scalar, Trial, Verdict, VerifiedFix
 from sweeper.verification.fresh_seeds import flaky
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def conclude(
     only_checked: bool = False,
 ) -> StudyResult:
     """Put the parts of a study together."""
-    faults = _code_faults(baseline.diagnosis.hypotheses)
-    ranked = tuple(rank(replace(f, repairs=_repaired(f, faults)) for f in fixes))
+    faults = code_faults(baseline.diagnosis.hypotheses)
+    ranked = tuple(rank(replace(f, repairs=repaired(f, faults)) for f in fixes))
     searched = campaign.rejudged() if campaign else [baseline.trial]
     proving = proof.trials if proof else []
     trials = (*searched, *controls, *proving)
@@ -88,7 +89,7 @@ def conclude(
         diagnosis=baseline.diagnosis,
         fixes=ranked,
         trials=trials,
-        remedies=_remedy_rows(searched, ranked),
+        remedies=remedy_rows(searched, ranked),
         not_applicable=dict(not_applicable or {}),
         importance=study.importance() if study else {},
         cost={
@@ -99,8 +100,23 @@ def conclude(
         seeds=tuple(proof.rule.fresh) if proof else (),
         versions=dict(baseline.trial.outcome.versions),
         containment=baseline.trial.outcome.containment,
+        settings=_settings(options),
         notes=tuple(remarks),
     )
+
+
+def _settings(options: Options) -> dict[str, Scalar]:
+    """What the command line said, where it is not the default."""
+    asked = {
+        f.name: getattr(options, f.name)
+        for f in fields(options)
+        if f.name not in ("program", "study", "warm") and getattr(options, f.name) != f.default
+    }
+    if options.budget is None:
+        asked["budget"] = "none"
+    if asked.get("storage"):  # reports are passed on
+        asked["storage"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:PASSWORD@", str(asked["storage"]))
+    return asked | ({} if options.warm else {"no_warm_start": True})
 
 
 def _verdict(
@@ -134,7 +150,7 @@ def _verdict(
     )
 
 
-def _code_faults(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
+def code_faults(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
     """Remedy that repairs it -> believed fault of the code."""
     return {
         h.remedies[0]: h.cause.value
@@ -143,7 +159,7 @@ def _code_faults(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
     }
 
 
-def _repaired(fix: VerifiedFix, faults: Mapping[str, str]) -> str:
+def repaired(fix: VerifiedFix, faults: Mapping[str, str]) -> str:
     return next((faults[name] for name in sorted(fix.fix.changes) if name in faults), "")
 
 
@@ -158,7 +174,8 @@ def _incurable(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
     return max(found, key=lambda h: h.belief, default=None)
 
 
-def _remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple[RemedyRow, ...]:
+def remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple[RemedyRow, ...]:
+    """What each remedy of the searching trials did alone, and which of the ranked fixes need it."""
     alone: dict[str, list[Trial]] = {}
     for trial in trials:
         if len(trial.fix.changes) == 1:

@@ -23,7 +23,13 @@ ROOMS = (
     "verification",
     "report",
 )
-OWNED = {"optuna": "search", "joblib": "execution", "pandas": "report"}
+OWNED = {
+    "optuna": "search",
+    "joblib": "execution",
+    "pandas": "report",
+    "matplotlib": "report",
+    "jinja2": "report",
+}
 """Package -> the only room that names it."""
 UNITS = ("detectors", "diagnosis", "remedies", "faults")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "_data" not in p.parts)

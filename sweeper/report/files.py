@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sweeper import __version__
 from sweeper.report._atomic import write_atomically
+from sweeper.report.archive import FILE as ARCHIVE
+from sweeper.report.archive import result_text
 from sweeper.report.fix_file import fix_text
 from sweeper.report.markdown import ranking_text, report_text
 from sweeper.report.study_result import StudyResult
@@ -29,6 +31,8 @@ def write_report(result: StudyResult, study: Path) -> Path:
     Raises:
         UsageError: the folder cannot be written.
     """
+    from sweeper.report.page import page_text  # brings matplotlib, which `check` has no use for
+
     folder = study / "report"
     texts = {
         "ranking.csv": csv_text(ranking_frame(result)),
@@ -43,6 +47,9 @@ def write_report(result: StudyResult, study: Path) -> Path:
             for position, fix in enumerate(rank(result.fixes), start=1)
             if fix.verified
         },
+        "report.html": page_text(result, study),
+        # What is not finished must not be taken for the result when the study has gone on.
+        **({} if result.unfinished else {ARCHIVE: result_text(result, study)}),
         "verdict.json": verdict_text(result),
     }
     try:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sweeper.report.commands import run_command
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import fix_file_name, rank, remedies_frame
-from sweeper.types import Interval, VerifiedFix
+from sweeper.report.words import interval, number
+from sweeper.types import VerifiedFix
 
 
 def ranking_text(result: StudyResult, study: Path) -> str:
     """Verdict, ranked fixes, every remedy, how to apply: what ``sweeper report`` shows again."""
-    parts = [f"# {result.program.name}: {result.verdict}", result.verdict_reason]
+    title = "not finished" if result.unfinished else result.verdict
+    parts = [f"# {result.program.name}: {title}", result.verdict_reason, result.unfinished]
     ranked = rank(result.fixes)
     if ranked:
         parts += [
@@ -52,18 +53,6 @@ def report_text(result: StudyResult, study: Path) -> str:
         ]
     parts += ["## What this rests on", _basis(result)]
     return ranking_text(result, study) + "\n" + "\n\n".join(parts) + "\n"
-
-
-def interval(value: Interval) -> str:
-    """Such as ``0.956 (0.947 to 0.958)``; a dash where there is no number."""
-    if not math.isfinite(value.value):
-        return "-"
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
-
-
-def number(value: float) -> str:
-    """Three significant digits; a dash where there is none."""
-    return f"{value:.3g}" if math.isfinite(value) else "-"
 
 
 def _fixes_table(fixes: Sequence[VerifiedFix]) -> str:
@@ -111,23 +100,6 @@ def _how_to_apply(best: VerifiedFix, result: StudyResult, study: Path) -> str:
         f"Apply the first one without an edit:\n\n    {run_command(result, study)}\n\n"
         f"or change the code:\n\n```python\n{code}\n```"
     )
-
-
-def run_command(result: StudyResult, study: Path) -> str:
-    """What to type, in the folder where the program was started, to run it under the first fix."""
-    program = result.program
-    file = _seen_from(program.cwd, program.path)
-    target = {
-        "script": [file],
-        "module": ["-m", program.target],
-        "function": [f"{file}:{program.target}"],
-    }[program.kind]
-    fix = _seen_from(program.cwd, study / fix_file_name(1))
-    return shlex.join(["sweeper", "run", "--fix", fix, *target, *program.argv])
-
-
-def _seen_from(place: Path, path: Path) -> str:
-    return str(path.relative_to(place) if path.is_relative_to(place) else path)
 
 
 def _basis(result: StudyResult) -> str:

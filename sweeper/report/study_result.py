@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweeper.types import Diagnosis, Facts, Program, Trial, Verdict, VerifiedFix
+from sweeper.types import Diagnosis, Facts, Program, Scalar, Trial, Verdict, VerifiedFix
 
 Alone = Literal["restored", "not restored", "not applied", "not tried"]
 
@@ -46,4 +46,8 @@ class StudyResult:
     """Fresh seeds of the proof."""
     versions: Mapping[str, str] = field(default_factory=dict)
     containment: str = ""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Option of the command line -> value, where it is not the default; a flag is True."""
+    unfinished: str = ""
+    """Why this is not the result of a whole study; empty when it is."""
     notes: tuple[str, ...] = ()

@@ -15,10 +15,11 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sweeper.report.commands import run_command
 from sweeper.report.fix_file import advice_lines
-from sweeper.report.markdown import interval, number, run_command
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import rank
+from sweeper.report.words import interval, number
 from sweeper.types import Trial, Verdict
 
 COLOURS: Final[Mapping[Verdict, str]] = {

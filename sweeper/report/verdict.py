@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
+from sweeper.report._plain import plain_data
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import fix_file_name, rank
-from sweeper.types import VerifiedFix, jsonable
+from sweeper.types import VerifiedFix
 
 SCHEMA = 1
 
@@ -25,6 +25,7 @@ def verdict_data(result: StudyResult) -> dict[str, Any]:
         "schema": SCHEMA,
         "verdict": result.verdict,
         "reason": result.verdict_reason,
+        "unfinished": result.unfinished,
         "program": {
             "kind": program.kind,
             "name": program.name,
@@ -84,7 +85,7 @@ def verdict_data(result: StudyResult) -> dict[str, Any]:
 
 def verdict_text(result: StudyResult) -> str:
     """Strict JSON with a line break at its end; what is not finite is a string."""
-    return json.dumps(jsonable(_plain(verdict_data(result))), indent=1, allow_nan=False) + "\n"
+    return json.dumps(plain_data(verdict_data(result)), indent=1, allow_nan=False) + "\n"
 
 
 def _fix(position: int, fix: VerifiedFix, result: StudyResult) -> dict[str, Any]:
@@ -114,14 +115,3 @@ def _fix(position: int, fix: VerifiedFix, result: StudyResult) -> dict[str, Any]
         "runs": [f"runs/{trial.folder.name}" for trial in fix.trials],
         "code": advice_lines(fix.fix, result.facts),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Evidence may hold numbers and arrays of numpy, and paths."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return _plain(value.tolist()) if hasattr(value, "tolist") else value

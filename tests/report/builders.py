@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+from sweeper.execution.jobs import write_job, write_outcome
 from sweeper.report.study_result import RemedyRow, StudyResult
+from sweeper.telemetry.signals import SignalWriter
 from sweeper.types import (
     Cause,
     Diagnosis,
@@ -16,6 +19,7 @@ from sweeper.types import (
     FixValue,
     Hypothesis,
     Interval,
+    Job,
     Judgement,
     LoaderFact,
     OptimizerFact,
@@ -199,3 +203,56 @@ def study_result(study: Path, **fields: Any) -> StudyResult:
         "notes": ("horizon: 360 steps",),
     }
     return StudyResult(**{**values, **fields})
+
+
+def write_run(
+    folder: Path,
+    *,
+    seed: int = 0,
+    changes: dict[str, FixValue] | None = None,
+    steps: int = 60,
+    final: float = 2.3,
+    layers: tuple[str, ...] = ("net.0.weight", "net.2.weight", "net.4.weight"),
+    broken_from: int | None = None,
+    program: Program | None = None,
+) -> None:
+    """A small run record, made up: a loss that falls to ``final``, evaluations, two samples of
+    layers and hidden outputs."""
+    folder.mkdir(parents=True)
+    writer = SignalWriter(folder / "signals.jsonl")
+    loss = [2.3 + (final - 2.3) * t / steps for t in range(steps)]
+    if broken_from is not None:
+        loss[broken_from:] = [math.nan] * (steps - broken_from)
+    writer.write("steps", t=list(range(steps)), loss=loss, n=[32.0] * steps)
+    for t in (0, steps - 10):
+        ones = [1.0] * len(layers)
+        names = {"names": list(layers), "sizes": [100] * len(layers)} if t == 0 else {}
+        writer.write(
+            "layers", t=t, **names, grad_norm=[10.0**-i for i in range(len(layers))],
+            weight_norm=ones, update_norm=[1e-3 * v for v in ones],
+            adam_below_eps=[math.nan] * len(layers), first_update_sum=[0.0],
+        )  # fmt: skip
+        writer.write(
+            "activations", t=t, names=["net.4"], functions=["pooled"], n=[32], cosine=[0.5],
+            erank=[3.0], dead=[math.nan], saturated=[math.nan],
+        )  # fmt: skip
+    for t in (20, 40, steps):
+        writer.write("eval", t=t, n=100, loss=math.nan, accuracy=0.1 + (2.3 - final) / 3,
+                     skill=math.nan, fresh_share=1.0)  # fmt: skip
+    writer.close()
+    outcome = Outcome(status="finished", steps=steps, seconds=1.0, versions={"torch": "2.13.0"})
+    write_outcome(folder, outcome)
+    (folder / "facts.json").write_text(json.dumps(FACTS.to_dict()))
+    if program is not None:
+        write_job(
+            Job(program=program, fix=Fix(changes=changes or {}), seed=seed, folder=folder,
+                facts=FACTS if changes else None)
+        )  # fmt: skip
+
+
+def with_runs(result: StudyResult, **fields: Any) -> StudyResult:
+    """The result with a run record for each of its trials that ran."""
+    for one in (*result.trials, *(t for fix in result.fixes for t in fix.trials)):
+        if one.outcome.ran and not one.folder.exists():
+            write_run(one.folder, final=0.3 if one.fix.changes else 2.3, **fields)
+    return result

@@ -12,9 +12,9 @@ import pytest
 
 from sweeper.report import files
 from sweeper.report._atomic import write_atomically
+from sweeper.report.commands import run_command
 from sweeper.report.files import verdict_text, write_report
 from sweeper.report.fix_file import read_fix
-from sweeper.report.markdown import run_command
 from sweeper.types import Diagnosis, Finding, Symptom, UsageError
 from tests.report.builders import study_result
 
