@@ -15,6 +15,7 @@ from sweeper.types import Program, ProgramCrashed, SweeperError, UsageError
 
 if TYPE_CHECKING:
     from sweeper.remediate import Options
+    from sweeper.report.study_result import StudyResult
 
 USAGE_ERROR, CRASHED = 2, 6
 DEFAULT_BUDGET = 600.0
@@ -116,14 +117,29 @@ def build_parser() -> argparse.ArgumentParser:
         help="runs that share a GPU (default 1)",
     )  # fmt: skip
     fix.add_argument(
+        "--storage", metavar="URL",
+        help="keep the study in a database: postgresql+psycopg://user:password@host/database",
+    )  # fmt: skip
+    fix.add_argument(
         "--deterministic", action="store_true",
         help="same seed, same ranking for any number of slots: limited by --trials and --steps, "
         "not by the clock",
     )  # fmt: skip
 
-    check = _program_command(commands, "check", "run once: findings and causes only", _check)
+    check = _program_command(
+        commands, "check", "run once, or read a log: findings and causes only", _check
+    )
     check.add_argument(
         "--budget", type=duration, default=None, metavar="60s", help="wall clock of the run"
+    )
+    check.add_argument(
+        "--columns", metavar="ROLE=NAME,...",
+        help="columns of a log, where the guess is wrong: loss, accuracy, val_loss, val_accuracy, "
+        "lr, grad_norm, step, epoch, run, phase",
+    )  # fmt: skip
+    check.add_argument("--classes", type=positive, metavar="K", help="classes of a log's task")
+    check.add_argument(
+        "--task", choices=("classification", "regression", "language_model"), help="a log's task"
     )
 
     inject = _program_command(
@@ -245,7 +261,7 @@ def _options(arguments: Any, program: Program) -> Options:
         **({
             "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
             "slots": arguments.slots, "trials_per_gpu": arguments.trials_per_gpu,
-            "deterministic": arguments.deterministic,
+            "deterministic": arguments.deterministic, "storage": arguments.storage,
         } if hasattr(arguments, "space") else {}),
     )  # fmt: skip
 
@@ -285,14 +301,33 @@ def _check(arguments: Any) -> int:
     from sweeper.report.files import verdict_text
     from sweeper.report.terminal import make_progress, print_check
 
-    options = _options(arguments, _program(arguments))
-    with make_progress(quiet=arguments.quiet) as progress:
-        result = check(options, progress)
+    result = _check_log(arguments)
+    if result is None:
+        options = _options(arguments, _program(arguments))
+        with make_progress(quiet=arguments.quiet) as progress:
+            result = check(options, progress)
     if arguments.json:
         print(verdict_text(result), end="")
     else:
         print_check(result)
     return 0 if result.verdict == "healthy" else 1
+
+
+def _check_log(arguments: Any) -> StudyResult | None:
+    """The result of a log; None when the words name a program."""
+    from sweeper.logs import LogRequest, check_log
+
+    request = LogRequest.of(
+        arguments.words, columns=arguments.columns, classes=arguments.classes, task=arguments.task
+    )
+    if request is None:
+        return None
+    for option in ("study", "steps", "budget"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(
+                f"--{option} is for programs, got it with the log {arguments.words[0]!r}"
+            )
+    return check_log(request)
 
 
 def _inject(arguments: Any) -> int:

@@ -53,6 +53,8 @@ class Options:
     slots: int | None = None
     seed: int = 0
     warm: bool = True
+    storage: str | None = None
+    """Database URL of a server that keeps the study; None keeps it in the study folder."""
     devices: str | None = None
     trials_per_gpu: int = 1
     deterministic: bool = False
@@ -115,6 +117,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         study = JointStudy(
             options.study / "journal.log", dimensions=dimensions, remedies=space.remedies,
             max_changes=space.max_changes, seed=options.seed, replay=options.deterministic,
+            storage=options.storage,
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
         # A deterministic study must not depend on the studies before it.
@@ -156,6 +159,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             proof=proof, controls=controls, fixes=fixes, study=study,
             not_applicable=not_applicable, horizon=horizon,
         )  # fmt: skip
+        study.close()
         add(result, progress.message)
         return result
 

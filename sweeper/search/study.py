@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.search.journal import open_journal
 from sweeper.search.points import JointSpace
+from sweeper.search.server import ServerStudy
 from sweeper.search.stacking import Told, stacked
 from sweeper.types import Dimension, Fix, Trial, UsageError, jsonable
 
@@ -54,8 +55,9 @@ class JointStudy:
         seed: int,
         again: Sequence[Fix] = (),
         replay: bool = False,
+        storage: str | None = None,
     ) -> None:
-        """Open the journal at ``path`` and learn from what it holds.
+        """Open the journal at ``path``, or the database ``storage``, and learn from what it holds.
 
         ``dimensions`` is in the order of belief. ``again`` are fixes that an interrupted driver had
         under way: they are asked for first. ``replay`` takes nothing from either: everything is
@@ -64,8 +66,13 @@ class JointStudy:
         """
         self.space = JointSpace(dimensions, remedies)
         self.max_changes = min(max_changes, len(dimensions))
-        self._journal = open_journal(path, "joint")
-        self._check_space(path)
+        self._journal: optuna.Study | ServerStudy
+        if storage is None:
+            self._journal = open_journal(path, "joint")
+            self._check_space(path)
+        else:
+            self._journal = ServerStudy(storage, path.parent)
+            self._check_space(self._journal.place)
         known = self._journal.get_trials(deepcopy=False)
         self._kept = {f.user_attrs["hash"] for f in known if "hash" in f.user_attrs}
         known = [] if replay else known
@@ -79,6 +86,11 @@ class JointStudy:
             self._learn(frozen)
         self.earlier = [t.fix for t in self.told if self._phases[t.fix.hash] == "joint"]
         """Joint fixes that the journal held when it was opened; their runs lie in their folders."""
+
+    def close(self) -> None:
+        """Give back what the study is kept in; nothing can be told afterwards."""
+        if isinstance(self._journal, ServerStudy):
+            self._journal.close()
 
     @property
     def told(self) -> tuple[Told, ...]:
@@ -240,7 +252,7 @@ class JointStudy:
         self._told[attributes["hash"]] = Told(fix=fix, score=score, excess=excess)
         self._phases[attributes["hash"]] = attributes["phase"]
 
-    def _check_space(self, path: Path) -> None:
+    def _check_space(self, place: Path | str) -> None:
         ours = self.space.fingerprint()
         theirs = self._journal.user_attrs.get("space")
         if theirs is None:
@@ -250,7 +262,7 @@ class JointStudy:
             if ours.get(key) != theirs.get(key):
                 raise UsageError(
                     f"a study keeps its search space, got {key} = {ours.get(key, 'nothing')} where "
-                    f"{path} has {theirs.get(key, 'nothing')}; use another study folder"
+                    f"{place} has {theirs.get(key, 'nothing')}; use another study folder"
                 )
 
 
