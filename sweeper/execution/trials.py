@@ -13,6 +13,7 @@ from sweeper.detectors import detect_all
 from sweeper.execution.jobs import run_folder
 from sweeper.execution.slots import Slot, fan_out
 from sweeper.remedies import all_remedies
+from sweeper.remedies.batch_size import own_size
 from sweeper.search.judge import judge
 from sweeper.telemetry.record import read_record
 from sweeper.types import Diagnosis, Facts, Fix, Job, Outcome, Program, RunRecord, Trial
@@ -62,7 +63,7 @@ class Bench:
         equal steps."""
         steps = self.full if full else self.horizon
         planned = self.planned_steps
-        ratio = self._samples_per_step(fix) / max(1, self.facts.batch_size)
+        ratio = self._samples_ratio(fix)
         if ratio != 1.0:
             steps = None if steps is None else max(1, math.ceil(steps / ratio))
             planned = None if planned is None else max(1, math.ceil(planned / ratio))
@@ -86,13 +87,12 @@ class Bench:
             return None
         return MIN_SILENCE + SILENCE_FACTOR * self.longest_gap * max(1.0, ratio)
 
-    def _samples_per_step(self, fix: Fix) -> float:
+    def _samples_ratio(self, fix: Fix) -> float:
+        """Samples per step against the program's own; a loader's batch counts as often as the
+        program accumulates."""
         value = fix.changes.get("batch_size")
-        return (
-            float(value)
-            if isinstance(value, (int, float))
-            else float(max(1, self.facts.batch_size))
-        )
+        own = own_size(self.facts)
+        return float(value) / own if isinstance(value, (int, float)) and own else 1.0
 
     def run_all(
         self,

@@ -11,7 +11,7 @@ from sweeper.execution.jobs import read_job
 from sweeper.execution.trials import Bench, trial_of, unconfirmed
 from sweeper.program.target import parse_program
 from sweeper.search.campaign import is_restored
-from sweeper.types import Facts, Fix, Job, Outcome, Trial
+from sweeper.types import Facts, Fix, Job, LoaderFact, Outcome, Trial
 from tests.conftest import PROGRAMS, Run, Runner
 
 
@@ -59,3 +59,17 @@ def test_batch_size_is_compared_at_equal_samples(tmp_path: Path) -> None:
     assert bench.job(Fix(changes={"batch_size": 12})).max_steps == 240
     assert bench.job(Fix(changes={"clip_norm": 1.0})).max_steps == 120
     assert bench.job(Fix(changes={"batch_size": 48}), full=True).max_steps is None
+
+
+def test_a_loader_batch_counts_as_often_as_the_program_accumulates(tmp_path: Path) -> None:
+    def never(job: Job) -> Outcome:
+        raise AssertionError
+
+    loader = LoaderFact(index=0, batch_size=8, n_samples=640, n_batches=80, trained=True)
+    bench = Bench(
+        program=parse_program([str(PROGRAMS / "low_rate.py")]), study=tmp_path,
+        facts=Facts(batch_size=32, backwards_per_step=4, loaders=(loader,), steps=120),
+        horizon=120, full=None, planned_steps=120, slots=(), run=never, cancel=lambda: None,
+    )  # fmt: skip
+    job = bench.job(Fix(changes={"batch_size": 16}))
+    assert (job.max_steps, job.planned_steps) == (60, 60)
