@@ -83,7 +83,7 @@ def _source(path: Path, given: str) -> Path:
     if path.suffix not in ("", ".py", ".pyw"):
         # A log would otherwise be run as a program, and an empty one is valid Python.
         raise UsageError(
-            f"PROGRAM must be a Python file (.py), got {given!r}: logs are not read yet"
+            f"PROGRAM must be a Python file (.py), got {given!r}: a log is read by `sweeper check`"
         )
     return path.resolve()
 

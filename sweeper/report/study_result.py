@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from sweeper.types import Diagnosis, Facts, Program, Scalar, Trial, Verdict, VerifiedFix
 
@@ -51,3 +51,6 @@ class StudyResult:
     unfinished: str = ""
     """Why this is not the result of a whole study; empty when it is."""
     notes: tuple[str, ...] = ()
+    log: Mapping[str, Any] = field(default_factory=dict)
+    """Of a checked log: its path, format, columns and runs; stands for the program in
+    ``verdict.json``."""

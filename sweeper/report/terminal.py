@@ -163,6 +163,8 @@ def print_check(result: StudyResult, console: Console | None = None) -> None:
     """Findings and causes of one run."""
     console = console or _stdout()
     _headline(result, console)
+    if result.log:
+        console.print(escape(log_line(result)), style="dim", highlight=False)
     title = "What is wrong" if result.diagnosis.failing else "Seen, not critical"
     findings = Table("symptom", "severity", "steps", "what was seen", title=title)
     findings.title_justify = "left"
@@ -183,6 +185,28 @@ def print_check(result: StudyResult, console: Console | None = None) -> None:
     for table in (findings, causes):
         if table.row_count:
             console.print(table)
+    if result.log:
+        _not_judged(result, console)
+
+
+def log_line(result: StudyResult) -> str:
+    """Which columns of a log were read as what, and how many values of each."""
+    log = result.log
+    read = [
+        f"{role} = {name!r}" + (f" ({log['points'][role]:,})" if role in log["points"] else "")
+        for role, name in log["columns"].items()
+    ]
+    return f"{log['format']}, {log['rows']:,} rows; read as " + ", ".join(read)
+
+
+def _not_judged(result: StudyResult, console: Console) -> None:
+    """What a log could not show, and what was unusual about it."""
+    for note in result.notes:
+        console.print(f"Note: {escape(note)}", style="dim", highlight=False)
+    if result.diagnosis.insufficient:
+        console.print("Insufficient data:", style="bold")
+    for name, reason in result.diagnosis.insufficient.items():
+        console.print(f"  {name}: {escape(reason)}", style="dim", highlight=False)
 
 
 def print_result(result: StudyResult, folder: Path, console: Console | None = None) -> None:

@@ -26,7 +26,8 @@ def verdict_data(result: StudyResult) -> dict[str, Any]:
         "verdict": result.verdict,
         "reason": result.verdict_reason,
         "unfinished": result.unfinished,
-        "program": {
+        "program": dict(result.log)
+        or {
             "kind": program.kind,
             "name": program.name,
             "path": str(program.path),
