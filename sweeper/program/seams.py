@@ -47,6 +47,7 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from sweeper.program._aliases import patch_aliases
 from sweeper.program._seams_facts import patch_model_facts, patch_seeds
 from sweeper.program._steps import Outermost, closure_of, with_closure
 from sweeper.program.graph import tensors_in
@@ -60,7 +61,8 @@ LOSSES = (
 )  # fmt: skip
 
 _current: Session | None = None
-_undo: list[tuple[Any, str, Any]] = []
+_undo: list[tuple[Any, str, Any, Any]] = []
+"""Owner, name, what it held, and what it holds now."""
 _handles: list[Any] = []
 _depth = {"optimizer": 0, "loss": 0, "backward": 0, "loader": 0}
 _scaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -73,30 +75,44 @@ def current() -> Session | None:
 
 
 @contextmanager
-def installed(session: Session) -> Iterator[Session]:
+def installed(session: Session, *, reseed: bool = True, aliases: bool = False) -> Iterator[Session]:
     """Watch with ``session`` inside the block.
 
     Every patch is undone at its end if this call made them.
+
+    Args:
+        reseed: also the seams at which seeds are set.
+        aliases: also names that modules hold already (``from torch.nn.functional import ...``),
+            for a block in a process that imported anything before.
     """
     global _current
     own = not _undo
-    install()
-    previous, _current = _current, session
-    for key in _depth:
-        _depth[key] = 0
-    _watch_calls(session)
     try:
-        yield session
+        install(reseed=reseed)
+        if own and aliases:
+            patch_aliases([(o, n, old) for o, n, old, _ in _undo], _patch)
+        previous, _current = _current, session
+        for key in _depth:
+            _depth[key] = 0
+        _watch_calls(session)
+        try:
+            yield session
+        finally:
+            _unwatch_calls()
+            _scaled.clear()
+            _outermost.clear()
+            _current = previous
     finally:
-        _unwatch_calls()
-        _scaled.clear()
-        _outermost.clear()
-        _current = previous
         if own:
             uninstall()
 
 
-def install() -> None:
+def watching() -> bool:
+    """Whether a session is watched in this process."""
+    return _current is not None
+
+
+def install(*, reseed: bool = True) -> None:
     """Put the trampolines in place (once per process)."""
     if _undo:
         return
@@ -107,15 +123,18 @@ def install() -> None:
     _patch_clips()
     _patch_comparison()
     patch_model_facts(_patch, current)
-    patch_seeds(_patch, lambda: _current is not None)
+    if reseed:
+        patch_seeds(_patch, lambda: _current is not None)
     _handles.append(register_optimizer_step_pre_hook(_before_step))
     _handles.append(register_optimizer_step_post_hook(_after_step))
 
 
 def uninstall() -> None:
-    """Undo every patch, last first."""
+    """Undo every patch, last first; what others put in its place meanwhile stays."""
     while _undo:
-        owner, name, original = _undo.pop()
+        owner, name, original, ours = _undo.pop()
+        if _held(owner, name) is not ours:
+            continue
         if original is _ABSENT:
             delattr(owner, name)
         else:
@@ -133,15 +152,17 @@ def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    own = (
-        owner.__dict__.get(name, _ABSENT)
-        if isinstance(owner, type)
-        else getattr(owner, name, _ABSENT)
-    )
-    original = getattr(owner, name)
-    replacement = make(original)
-    _undo.append((owner, name, own))
+    own = _held(owner, name)
+    replacement = make(getattr(owner, name))
     setattr(owner, name, replacement)
+    _undo.append((owner, name, own, replacement))
+
+
+def _held(owner: Any, name: str) -> Any:
+    """What the owner itself holds under the name: a class may inherit it."""
+    if isinstance(owner, type):
+        return owner.__dict__.get(name, _ABSENT)
+    return getattr(owner, name, _ABSENT)
 
 
 # -- optimizers and steps --------------------------------------------------------------------------
@@ -204,26 +225,29 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         session.seam_after_step(optimizer)
 
 
-_plain_call = torch.nn.Module.__call__
+_plain_call: list[Any] = []
 
 
 def _watch_calls(session: Session) -> None:
-    """Until the models are found:
+    """Until the models are found and one has been called with gradients:
     the hooks that finding them registers must hold for that very call.
     """
+    plain = torch.nn.Module.__call__
+    _plain_call.append(plain)
 
     def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         if current() is session and session.optimizers:
             session.seam_module_called(module, tensors_in([args, kwargs]))
-            if session.roots:
+            if session.entered:
                 _unwatch_calls()
-        return _plain_call(module, *args, **kwargs)
+        return plain(module, *args, **kwargs)
 
     torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]
 
 
 def _unwatch_calls() -> None:
-    torch.nn.Module.__call__ = _plain_call  # type: ignore[method-assign]
+    if _plain_call:
+        torch.nn.Module.__call__ = _plain_call.pop()
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -261,10 +285,13 @@ def _patch_data() -> None:
             iterator = original(self)
             session = current()
             if session:
-                for index, loader in enumerate(session.loaders):
-                    if loader is self:
-                        indices[id(iterator)] = index
-                        session.notify("epoch_started", index)
+                index = next((i for i, x in enumerate(session.loaders) if x is self), None)
+                if index is None:  # it was built before the watching began
+                    index = len(session.loaders)
+                    session.loaders.append(self)
+                    session.notify("loader_built", index, self)
+                indices[id(iterator)] = index
+                session.notify("epoch_started", index)
             return iterator
 
         return __iter__

@@ -87,7 +87,12 @@ class Session:
         self.started = time.monotonic()
         self.observing = False
         self._models_found = False
+        self.given_roots: list[nn.Module] = []
+        """Modules that somebody named as the trained ones, whatever holds them."""
+        self.entered = False
+        """A module was called with gradients, or a step came without: nothing is looked for."""
         self._entries: list[nn.Module] = []
+        self._hooks: list[Any] = []
         self._optimizer_callbacks: list[Callable[[torch.optim.Optimizer], None]] = []
         self._model_callbacks: list[Callable[[list[nn.Module]], None]] = []
         self._input_callbacks: list[Callable[..., tuple[Any, Any]]] = []
@@ -234,15 +239,19 @@ class Session:
         self.notify("optimizer_built", optimizer)
 
     def seam_module_called(self, module: nn.Module, inputs: Iterable[torch.Tensor]) -> None:
-        """First forward of any module after the first optimizer:
+        """Forward of a module after the first optimizer, until one has gradients:
         find models, operate, watch entries.
         """
-        if self._models_found or not self.optimizers:
+        training = torch.is_grad_enabled()
+        if self.entered or not self.optimizers or (self._models_found and not training):
             return
         wanted = {id(p) for p in optimizer_parameters(self.optimizers)}
         if not any(id(p) in wanted for p in module.parameters()):
             return  # a metric, a loss, an unrelated teacher
         self.find_models(module, inputs)
+        # A validation may have come first, and have called the whole where training calls a part.
+        self._enter(module)
+        self.entered = training or not self.roots
 
     def find_models(
         self, first_called: nn.Module | None, inputs: Iterable[torch.Tensor] = ()
@@ -254,7 +263,7 @@ class Session:
         if self._models_found:
             return
         self._models_found = True
-        self.roots = find_roots(optimizer_parameters(self.optimizers), inputs)
+        self.roots = self._find_roots(inputs)
         gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(9_000_001 + self.seed)
@@ -262,16 +271,32 @@ class Session:
                 torch.cuda.manual_seed_all(9_000_001 + self.seed)
             for callback in self._model_callbacks:
                 callback(self.roots)
-        self._entries = list(self.roots)
-        if first_called is not None and all(first_called is not r for r in self.roots):
-            # The program calls parts, not the whole:
+        for module in (*self.roots, *([first_called] if first_called is not None else ())):
+            # The program may call parts, not the whole:
             # a LightningModule's layers, an encoder by itself.
-            self._entries.append(first_called)
-        for entry in self._entries:
-            called = Hook(self._entry_called, on_copies=True)
-            entry.register_forward_pre_hook(called, with_kwargs=True)
-            entry.register_forward_hook(Hook(self._entry_returned))
+            self._enter(module)
         self.notify("models_found", self.roots)
+
+    def _find_roots(self, inputs: Iterable[torch.Tensor]) -> list[nn.Module]:
+        found = find_roots(optimizer_parameters(self.optimizers), inputs)
+        if not self.given_roots:
+            return found
+        inside = {id(m) for root in self.given_roots for m in root.modules()}
+        around = {id(r) for r in found if any(id(m) in inside for m in r.modules())}
+        return [*self.given_roots, *(r for r in found if id(r) not in around)]
+
+    def _enter(self, module: nn.Module) -> None:
+        if any(module is entry for entry in self._entries):
+            return
+        self._entries.append(module)
+        called = Hook(self._entry_called, on_copies=True)
+        self._hooks.append(module.register_forward_pre_hook(called, with_kwargs=True))
+        self._hooks.append(module.register_forward_hook(Hook(self._entry_returned)))
+
+    def close(self) -> None:
+        """Leave the program's modules as they were found; the session hears nothing any more."""
+        while self._hooks:
+            self._hooks.pop().remove()
 
     def _entry_called(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """Copies of an entry are given what the entry is given; only the entry itself is watched."""
@@ -356,6 +381,7 @@ class Session:
         for callback in self._after_step:
             callback(optimizer)
         self.notify("after_step", optimizer)
+        self.entered = True
         if optimizer is self.primary:
             self.step += 1
             if self.max_steps is not None and self.step >= self.max_steps:
