@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper.consent import require_for_refused
 from sweeper.diagnosis import diagnose
 from sweeper.execution.jobs import log_tail, run_folder
 from sweeper.execution.trials import trial_of
@@ -70,6 +71,7 @@ def run_baseline(
     seconds: float | None = None,
     seed: int = 0,
     deterministic: bool = False,
+    allow_side_effects: bool = False,
 ) -> Baseline:
     """Run the program unchanged and diagnose it.
 
@@ -78,7 +80,8 @@ def run_baseline(
 
     Raises:
         ProgramCrashed: it ends with an error of its own, not for a training that went non-finite.
-        UsageError: no optimizer is built, too few steps, or no first step in time.
+        UsageError: no optimizer is built, too few steps, no first step in time, or the program was
+            kept from something that needs consent even once.
     """
     cap = (
         MOST_SECONDS if seconds is None else min(MOST_SECONDS, max(10.0, BASELINE_SHARE * seconds))
@@ -87,8 +90,10 @@ def run_baseline(
         program=program, fix=Fix(), seed=seed, max_steps=steps,
         max_seconds=None if deterministic and steps is not None else cap,
         deadline_seconds=FIRST_STEP_SECONDS + 2 * cap, folder=run_folder(study, Fix(), seed, steps),
+        allow_side_effects=allow_side_effects,
     )  # fmt: skip
     outcome = run(job)
+    require_for_refused(program, job.folder)
     _check_started(program, job, outcome)
     record = read_record(job.folder)
     if deterministic and steps is None and not record.facts.finished:

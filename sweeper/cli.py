@@ -219,6 +219,10 @@ def _program_command(
 
 
 def positive(text: str) -> int:
+    parser.add_argument(
+        "--allow-side-effects", action="store_true",
+        help="runs may repeat what no file containment holds: servers, other processes, devices",
+    )  # fmt: skip
     """A whole number of at least 1."""
     try:
         value = int(text)
@@ -261,6 +265,7 @@ def _options(arguments: Any, program: Program) -> Options:
         **({
             "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
             "slots": arguments.slots, "trials_per_gpu": arguments.trials_per_gpu,
+        allow_side_effects=arguments.allow_side_effects,
             "deterministic": arguments.deterministic, "storage": arguments.storage,
         } if hasattr(arguments, "space") else {}),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from sweeper.baseline import Baseline
+from sweeper.consent import remarks as side_effects
 from sweeper.report.study_result import Alone, RemedyRow, StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, rank
 from sweeper.types import CODE_FAULTS, Hypothesis, Scalar, Trial, Verdict, VerifiedFix
@@ -56,7 +57,7 @@ def conclude(
             "failing",
             "; ".join(f.symptom for f in baseline.diagnosis.findings if f.critical),
         )
-    remarks = list(notes)
+    remarks = [*notes, *side_effects(trials)]
     share = flaky([*controls, *(proof.controls.values() if proof else ())])
     if share > 0:
         remarks.append(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from sweeper.baseline import run_baseline
 from sweeper.conclusion import conclude
+from sweeper.consent import require as require_consent
+from sweeper.consent import told
 from sweeper.execution.jobs import unfinished
 from sweeper.execution.lock import StudyLock
 from sweeper.execution.slots import make_slots
@@ -60,6 +62,8 @@ class Options:
     deterministic: bool = False
     """Same seed, same ranking: rounds of fixed size, no wall clock, everything asked anew."""
 
+    allow_side_effects: bool = False
+    """Trials may repeat what the baseline did outside of its own files (servers, devices)."""
 
 def remediate(options: Options, progress: Progress) -> StudyResult:
     """Fix a failing program, or say with evidence that it is healthy or that no remedy cures it."""
@@ -87,13 +91,17 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             program, options.study, lambda job: interrupt.checked(runs.run(first.place(job))),
             steps=options.steps, seconds=options.budget, deterministic=options.deterministic,
         )  # fmt: skip
+            allow_side_effects=options.allow_side_effects,
         progress.trial_done(baseline.trial)
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
         if not baseline.diagnosis.failing:
+        for line in told(baseline.trial.folder):
+            progress.message(line)
             return conclude(baseline, started=started, options=options, notes=runs.notes)
         if incurable(baseline.diagnosis, CERTAIN):
             return conclude(baseline, started=started, options=options, notes=runs.notes)
 
+        require_consent(program, baseline.trial.folder, options.allow_side_effects)
         slots = make_slots(
             options.slots, devices=options.devices, per_device=options.trials_per_gpu,
             peak_memory=baseline.trial.outcome.peak_memory,
@@ -107,6 +115,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             program=program, study=options.study, facts=baseline.facts, horizon=horizon.search,
             full=horizon.full,
             planned_steps=baseline.facts.steps if baseline.facts.finished else None,
+            allow_side_effects=options.allow_side_effects,
             slots=slots, run=runs.run, cancel=runs.cancel, deterministic=options.deterministic,
             longest_gap=baseline.trial.outcome.longest_gap,
         )  # fmt: skip
@@ -171,8 +180,11 @@ def check(options: Options, progress: Progress) -> StudyResult:
     first = make_slots(1, devices=options.devices)[0]
     with StudyLock(options.study), supervisor(options) as runs:
         progress.phase("baseline")
+            allow_side_effects=options.allow_side_effects,
         baseline = run_baseline(
             options.program, options.study, lambda job: runs.run(first.place(job)),
+        for line in told(baseline.trial.folder):
+            progress.message(line)
             steps=options.steps, seconds=options.budget,
         )  # fmt: skip
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")

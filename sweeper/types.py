@@ -398,6 +398,9 @@ class Job:
     """Trials end early once non-finite for good."""
     contain_files: bool = True
     """False only for ``sweeper run``: there the writes are the user's own."""
+    allow_side_effects: bool = False
+    """The user has consented to what no containment holds; trials (runs with facts) refuse it
+    else."""
     watch: bool = True
     threads: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,8 @@ from sweeper.execution.jobs import (
 from sweeper.execution.pulse import read_pulse
 from sweeper.execution.warm import Warm, WarmUnavailableError
 from sweeper.execution.watchdog import Ending, watch
+from sweeper.program.containment import discard
+from sweeper.program.side_effects import was_refused
 from sweeper.types import Job, Outcome, Program
 
 GRACE_SECONDS = 3.0
@@ -81,7 +83,7 @@ class Supervisor:
     def run(self, job: Job) -> Outcome:
         """Make the run, or return the outcome of the same run made before."""
         done = finished(job.folder)
-        if done is not None:
+        if done is not None and not (job.allow_side_effects and was_refused(job.folder)):
             return done
         outcome = Outcome(status="killed", error="cancelled")
         for _ in range(1 + self._retries):
@@ -132,6 +134,8 @@ class Supervisor:
         outcome = self._classify(job, handle, ending, seconds, _kernel_kills() > kills)
         if outcome.status not in REPEATABLE and read_outcome(job.folder) != outcome:
             write_outcome(job.folder, outcome)
+        if job.fix.changes or job.seed:  # checkpoints of every trial would fill the disk
+            discard(job.folder / "scratch")
         return outcome
 
     def _start(self, job: Job, path: Path) -> Handle:

@@ -57,6 +57,7 @@ class Bench:
     deterministic: bool = False
     longest_gap: float = 0.0
     """Of the baseline, seconds; 0 for unknown."""
+    allow_side_effects: bool = False
 
     def job(self, fix: Fix, seed: int = 0, *, full: bool = False) -> Job:
         """The job of a fix. A batch size is compared at equal samples seen, everything else at
@@ -73,7 +74,7 @@ class Bench:
         return Job(
             program=self.program, fix=fix, seed=seed, max_steps=steps, facts=self.facts,
             folder=run_folder(self.study, fix, seed, steps), planned_steps=planned,
-            stop_when_hopeless=True,
+            stop_when_hopeless=True, allow_side_effects=self.allow_side_effects,
             silence_seconds=self._silence(ratio),
             deadline_seconds=(
                 MIN_DEADLINE + DEADLINE_FACTOR * expected if math.isfinite(expected) else 600.0

@@ -58,10 +58,14 @@ def run_job(job: Job) -> Outcome:
     kind = "none"
     if job.contain_files:
         from sweeper.program.containment import contain
+        from sweeper.program.side_effects import watch_run
         from sweeper.program.trackers import disable_trackers, force_offline
 
         scratch = job.folder / "scratch"
-        kind = contain(scratch, [job.folder], job.program.cwd).kind
+        on = contain(scratch, [job.folder], job.program.cwd)
+        kind = on.kind
+        trial = job.facts is not None
+        watch_run(job.folder, on, trial=trial, allowed=job.allow_side_effects)
         disable_trackers(os.environ, scratch / "trackers")
         force_offline(scratch / "trackers")
         die_with_parent()  # entering a user namespace may have made the kernel forget it

@@ -131,6 +131,13 @@ def working_folder(cwd: str) -> str:
     return "/" + "/".join(cwd.split("/")[1 : depth + 1])
 
 
+def left_alone(redirected: bool) -> tuple[str, ...]:
+    """Folders that can be written and that nothing covers: kernel files, and for an overlay what is
+    mounted under /run."""
+    mounted = [] if redirected else [m.path for m in _mounts() if under(m.path, ("/run",))]
+    return ("/dev", "/proc", "/sys", *mounted)
+
+
 def under(path: str, parents: Sequence[str]) -> bool:
     """Whether `path` is one of `parents` or lies in one."""
     return any(path == parent or path.startswith(parent.rstrip("/") + "/") for parent in parents)

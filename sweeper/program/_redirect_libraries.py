@@ -19,13 +19,13 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sweeper.program._after_import import after_import, forget
 from sweeper.program._redirect import Redirect
-from sweeper.program._shadow import raw, raw_makedirs, raw_open
+from sweeper.program._shadow import raw
+from sweeper.program._spawned import INSTALLERS, make_site, python_path
 
 VARIABLE = "SWEEPER_REDIRECT"
 """Names the arguments of `Redirect` as JSON, for Python programs that the program starts."""
@@ -59,23 +59,6 @@ _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("jit.RecursiveScriptModule.save", 1, "f", "replace"),
     ),
 }
-_LONG_PATH = 60
-"""Characters. A Unix socket's path may have 107; multiprocessing adds some 40 to the folder's."""
-_SITE = """\
-import importlib.util, os, sys
-from importlib.machinery import PathFinder
-here = os.path.dirname(os.path.abspath(__file__))
-sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
-sys.path.insert(0, {package!r})
-try:
-    from sweeper.program._redirect_libraries import install_from_environment
-    install_from_environment()
-finally:
-    sys.path.remove({package!r})
-hidden = PathFinder.find_spec("sitecustomize")
-if hidden is not None:
-    hidden.loader.exec_module(importlib.util.module_from_spec(hidden))
-"""
 
 
 def install(redirect: Redirect) -> None:
@@ -89,24 +72,10 @@ def install(redirect: Redirect) -> None:
     finder = _WrittenModules(redirect)
     sys.meta_path.append(finder)
     redirect.at_uninstall(functools.partial(sys.meta_path.remove, finder))
-    if not redirect.site:
-        site = os.path.join(redirect.scratch, "site")
-        raw_makedirs(site)
-        with raw_open(os.path.join(site, "sitecustomize.py"), "w", encoding="utf-8") as file:
-            file.write(_SITE.format(package=str(Path(__file__).parents[2])))
-        redirect.site = plain_name(site)
+    redirect.site = redirect.site or make_site(redirect.scratch)
     for key, value in _environment(redirect, os.environ).items():
         redirect.at_uninstall(functools.partial(_restore_variable, key, os.environ.get(key)))
         os.environ[key] = value
-
-
-def plain_name(folder: str) -> str:
-    """A short name for `folder` without separators in it, valid in all processes of the run as long
-    as this one lives; elsewhere than on Linux, or if it is such a name already, `folder` itself."""
-    plain = len(folder) <= _LONG_PATH and os.pathsep not in folder
-    if plain or sys.platform != "linux":
-        return folder
-    return f"/proc/{os.getpid()}/fd/{raw.open(folder, os.O_PATH)}"
 
 
 def install_from_environment() -> None:
@@ -116,12 +85,12 @@ def install_from_environment() -> None:
 
 
 def _environment(redirect: Redirect, given: Mapping[str, str]) -> dict[str, str]:
-    site = redirect.site
-    entries = [entry for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
     settings = {name: getattr(redirect, name) for name in _SETTINGS}
+    inherited = {name: os.environ[name] for name in INSTALLERS if name in os.environ}
     return {
+        **inherited,
         VARIABLE: json.dumps(settings),
-        "PYTHONPATH": os.pathsep.join([site, *(entry for entry in entries if entry != site)]),
+        "PYTHONPATH": python_path(redirect.site, given),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

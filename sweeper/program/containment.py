@@ -10,6 +10,7 @@ Both keep what was written at ``scratch/files/<absolute path>``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -21,10 +22,11 @@ from typing import Literal
 
 from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
-from sweeper.program._mounts import working_folder
+from sweeper.program._mounts import left_alone, working_folder
 from sweeper.program._namespace import Unavailable, user_namespace_refusal
 from sweeper.program._redirect import Redirect
-from sweeper.program._redirect_libraries import install, plain_name
+from sweeper.program._redirect_libraries import install
+from sweeper.program._spawned import plain_name
 
 _OURS = ("files", "mounts", "work", "gone", "memory", "shared", "site", "tmp")
 """All that containment makes in a scratch folder."""
@@ -37,6 +39,13 @@ class Containment:
     kind: Literal["overlay", "redirect", "none"]
     description: str
     reason: str = ""
+    other_code: Literal["contained", "stopped", "free"] = "contained"
+    """What becomes of files that are written past Python: kept in the run's folder, refused by the
+    kernel, or written."""
+    left_alone: tuple[str, ...] = ()
+    """Folders that nothing covers."""
+    covered: str = ""
+    """A folder in one of those that is covered all the same, because the program works there."""
 
 
 def prepare() -> None:
@@ -64,20 +73,29 @@ def contain(
     scratch, cwd = scratch.resolve(), cwd.resolve(strict=True)
     kept = _outermost([path.resolve(strict=True) for path in (*keep, scratch)])
     reason = "the overlay was switched off"
+    covered = working_folder(str(cwd))
     if prefer == "overlay":
         try:
-            return Containment("overlay", _overlay.enter(scratch, kept, cwd))
+            uncovered = left_alone(redirected=False) if sys.platform == "linux" else ()
+            description = _overlay.enter(scratch, kept, cwd)
+            return Containment("overlay", description, left_alone=uncovered, covered=covered)
         except Unavailable as error:
             reason = str(error)
             clear(scratch)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
     free = [str(path) for path in kept]
-    install(Redirect(str(scratch), free, str(cwd), working_folder(str(cwd))))
+    install(Redirect(str(scratch), free, str(cwd), covered))
     unguarded = forbid_writes(kept)
     behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
-    description = f"Python's file calls are redirected; what writes past them {behind}"
-    return Containment("redirect", description, reason)
+    return Containment(
+        "redirect",
+        f"Python's file calls are redirected; what writes past them {behind}",
+        reason,
+        other_code="free" if unguarded else "stopped",
+        left_alone=left_alone(redirected=True),
+        covered=covered,
+    )
 
 
 def clear(scratch: Path) -> None:
@@ -93,6 +111,13 @@ def clear(scratch: Path) -> None:
                 if not os.path.islink(path):
                     os.chmod(path, 0o700)
         shutil.rmtree(folder)
+
+
+def discard(scratch: Path) -> None:
+    """Delete the scratch folder of a run that has ended, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        clear(scratch)
+        shutil.rmtree(scratch)
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,62 @@
+"""Files that no containment covers as a side effect: devices, the kernel's settings, and file
+systems mounted where only sockets and process ids are expected (``/run``)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeper.program.side_effects import Watch
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_HARMLESS = re.compile(
+    r"/dev/(null|zero|full|u?random|tty|ptmx|console|std(in|out|err)|(pts|fd|shm|dri)(/.*)?"
+    r"|nvidia[^/]*|kfd|infiniband/.*)$"
+    r"|/proc/(self|thread-self|\d+)(/.*)?$"
+)
+"""Sinks, terminals, what drivers open for their work, and a process's own entries."""
+_ON_FIRST = (
+    *("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime"),
+    *("os.setxattr", "os.removexattr", "os.chflags"),
+)
+_ON_BOTH = ("os.rename", "os.link", "os.symlink")
+
+
+class Files:
+    """Handlers of the events of files."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.inside = tuple(folder.rstrip("/") + "/" for folder in watch.left_alone)
+
+    def handlers(self) -> dict[str, Callable[..., None]]:
+        if not self.inside:
+            return {}
+        return {
+            "open": self._open,
+            **dict.fromkeys(_ON_FIRST, lambda path, *_: self._changed(path)),
+            **dict.fromkeys(_ON_BOTH, self._both),
+        }
+
+    def _open(self, path: Any, mode: Any, flags: int) -> None:
+        if flags & _WRITING:
+            self._changed(path)
+
+    def _both(self, source: Any, target: Any, *_: Any) -> None:
+        self._changed(source)
+        self._changed(target)
+
+    def _changed(self, path: Any) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        text = os.path.abspath(os.fsdecode(path))
+        if _HARMLESS.match(text):
+            return
+        folder = os.path.realpath(os.path.dirname(text))
+        real = os.path.join(folder, os.path.basename(text))
+        covered = self.watch.covered and (real + "/").startswith(self.watch.covered + "/")
+        if real.startswith(self.inside) and not covered and not _HARMLESS.match(real):
+            self.watch.seen(f"writes {real}, which lies outside of all containment")
