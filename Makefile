@@ -9,6 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
+SLOW_READY := $(VENV)/.ready-slow
 
 EXPERIMENT ?= deep_sigmoid_digits
 PROGRAM ?= experiments/$(EXPERIMENT)/train.py
@@ -50,8 +51,12 @@ check: $(READY) ## run EXPERIMENT or PROGRAM once: what is wrong with it, and wh
 test: $(READY) ## the tests that take seconds each
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
-test-slow: $(READY) ## the tests that train for minutes
+test-slow: $(SLOW_READY) ## the tests that train for minutes, or need a cluster or a browser
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+$(SLOW_READY): $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,ray]'
+	touch $@
 
 lint: $(DEV_READY) ## ruff: rules and format
 	$(BIN)/ruff check .

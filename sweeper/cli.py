@@ -80,7 +80,7 @@ def _options_with_value(parser: argparse.ArgumentParser, command: str) -> set[st
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             sub = action.choices[command]
-            return {o for a in sub._actions if a.nargs != 0 for o in a.option_strings}
+            return {o for a in sub._actions if a.nargs not in (0, "?") for o in a.option_strings}
     return set()
 
 
@@ -115,6 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
     fix.add_argument(
         "--trials-per-gpu", type=positive, default=1, metavar="N",
         help="runs that share a GPU (default 1)",
+    )  # fmt: skip
+    fix.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS",
+        help="make the runs on a Ray cluster: --ray=host:port, --ray=auto, or --ray for this "
+        "machine alone",
     )  # fmt: skip
     fix.add_argument(
         "--storage", metavar="URL",
@@ -184,6 +189,21 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--tail", action="store_true", help="what the running programs print")
     status.set_defaults(command=_status)
 
+    show = commands.add_parser(
+        "show", help="a fix as a change of the code: a diff where its place is certain",
+        allow_abbrev=False, usage="sweeper show [--as code|text] FIX.toml [PROGRAM]",
+    )  # fmt: skip
+    show.add_argument("fix", type=Path, metavar="FIX.toml", help="a fix file of a report")
+    show.add_argument(
+        "program", nargs="*", metavar="PROGRAM", help="default: the one that the fix was proven on"
+    )
+    show.add_argument("-m", dest="module", metavar="MODULE", help="PROGRAM as a module")
+    show.add_argument(
+        "--as", dest="form", choices=("code", "text"), default="code",
+        help="code: a unified diff for `patch -p0` (default); text: advice alone",
+    )  # fmt: skip
+    show.set_defaults(command=_show)
+
     copy = commands.add_parser(
         "copy", help="copy a shipped experiment or space to a place of yours"
     )
@@ -214,15 +234,15 @@ def _program_command(
     parser.add_argument(
         "--no-warm-start", action="store_true", help="a fresh process for every run"
     )
+    parser.add_argument(
+        "--allow-side-effects", action="store_true",
+        help="runs may repeat what no file containment holds: servers, other processes, devices",
+    )  # fmt: skip
     parser.set_defaults(command=function)
     return parser
 
 
 def positive(text: str) -> int:
-    parser.add_argument(
-        "--allow-side-effects", action="store_true",
-        help="runs may repeat what no file containment holds: servers, other processes, devices",
-    )  # fmt: skip
     """A whole number of at least 1."""
     try:
         value = int(text)
@@ -260,13 +280,14 @@ def _options(arguments: Any, program: Program) -> Options:
         steps=arguments.steps,
         seed=arguments.seed,
         warm=not arguments.no_warm_start,
+        allow_side_effects=arguments.allow_side_effects,
         budget=_budget(arguments),
         devices=arguments.devices,
         **({
             "space": arguments.space, "trials": arguments.trials, "seeds": arguments.seeds,
             "slots": arguments.slots, "trials_per_gpu": arguments.trials_per_gpu,
-        allow_side_effects=arguments.allow_side_effects,
             "deterministic": arguments.deterministic, "storage": arguments.storage,
+            "ray": arguments.ray,
         } if hasattr(arguments, "space") else {}),
     )  # fmt: skip
 
@@ -392,6 +413,14 @@ def _status(arguments: Any) -> int:
 
     for line in status_lines(arguments.study, tail=arguments.tail):
         print(line)
+    return 0
+
+
+def _show(arguments: Any) -> int:
+    from sweeper.show import shown
+
+    words = ["-m", arguments.module] if arguments.module else arguments.program
+    print(shown(arguments.fix, words, arguments.form), end="")
     return 0
 
 

@@ -13,9 +13,8 @@ from sweeper.baseline import MOST_SECONDS, Baseline, diagnosed, run_baseline
 from sweeper.conclusion import conclude
 from sweeper.execution.jobs import run_folder, write_json
 from sweeper.execution.lock import StudyLock
-from sweeper.execution.slots import make_slots
 from sweeper.faults import Fault, parse_fault
-from sweeper.remediate import Options, supervisor
+from sweeper.remediate import Options, runner
 from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.report.verdict import verdict_text
@@ -94,17 +93,16 @@ def inject(options: Options, text: str, progress: Progress) -> Injected:
     fault, value = parse_fault(text)
     started = time.monotonic()
     open_folder(options.study, options.program, {})
-    slot = make_slots(1, devices=options.devices)[0]
-    with StudyLock(options.study), supervisor(options) as runs:
+    with StudyLock(options.study), runner(options) as runs:
         progress.phase("sound run")
         sound = run_baseline(
-            options.program, options.study, lambda job: runs.run(slot.place(job)),
+            options.program, options.study, lambda job: runs.run(runs.first().place(job)),
             steps=options.steps, seconds=options.budget,
         )  # fmt: skip
         progress.message(sound.summary)
         progress.phase(f"under {fault.name}={value}")
         broken = run_injected(
-            options.program, fault, value, sound, lambda job: runs.run(slot.place(job)),
+            options.program, fault, value, sound, lambda job: runs.run(runs.first().place(job)),
             options.study, steps=options.steps,
         )  # fmt: skip
         progress.message(broken.summary)

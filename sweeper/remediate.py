@@ -16,8 +16,7 @@ from sweeper.consent import require as require_consent
 from sweeper.consent import told
 from sweeper.execution.jobs import unfinished
 from sweeper.execution.lock import StudyLock
-from sweeper.execution.slots import make_slots
-from sweeper.execution.supervise import Supervisor
+from sweeper.execution.runner import Local, Runner
 from sweeper.execution.trials import Bench, Phase
 from sweeper.experience import add, earlier
 from sweeper.interrupt import Interrupt
@@ -30,7 +29,7 @@ from sweeper.search.space import load_space
 from sweeper.search.stopping import Limits
 from sweeper.search.study import JointStudy
 from sweeper.study import open_folder
-from sweeper.types import Fix, Program, Trial, VerifiedFix
+from sweeper.types import Fix, Program, Trial, UsageError, VerifiedFix
 from sweeper.verification.fresh_seeds import Rule
 from sweeper.verification.proof import Proof
 
@@ -57,13 +56,15 @@ class Options:
     warm: bool = True
     storage: str | None = None
     """Database URL of a server that keeps the study; None keeps it in the study folder."""
+    ray: str | None = None
+    """Address of a Ray cluster, or ``local``; None makes the runs on this machine."""
     devices: str | None = None
     trials_per_gpu: int = 1
     deterministic: bool = False
     """Same seed, same ranking: rounds of fixed size, no wall clock, everything asked anew."""
-
     allow_side_effects: bool = False
     """Trials may repeat what the baseline did outside of its own files (servers, devices)."""
+
 
 def remediate(options: Options, progress: Progress) -> StudyResult:
     """Fix a failing program, or say with evidence that it is healthy or that no remedy cures it."""
@@ -79,33 +80,30 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             "deterministic": options.deterministic,
         },
     )
-    first = make_slots(1, devices=options.devices, per_device=options.trials_per_gpu)[0]
     interrupt = Interrupt()
     with (
         StudyLock(options.study),
-        supervisor(options) as runs,
+        runner(options) as runs,
         interrupt.handled(runs.cancel),
     ):
         progress.phase("baseline")
         baseline = run_baseline(
-            program, options.study, lambda job: interrupt.checked(runs.run(first.place(job))),
+            program, options.study,
+            lambda job: interrupt.checked(runs.run(runs.first().place(job))),
             steps=options.steps, seconds=options.budget, deterministic=options.deterministic,
-        )  # fmt: skip
             allow_side_effects=options.allow_side_effects,
+        )  # fmt: skip
         progress.trial_done(baseline.trial)
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
-        if not baseline.diagnosis.failing:
         for line in told(baseline.trial.folder):
             progress.message(line)
+        if not baseline.diagnosis.failing:
             return conclude(baseline, started=started, options=options, notes=runs.notes)
         if incurable(baseline.diagnosis, CERTAIN):
             return conclude(baseline, started=started, options=options, notes=runs.notes)
-
         require_consent(program, baseline.trial.folder, options.allow_side_effects)
-        slots = make_slots(
-            options.slots, devices=options.devices, per_device=options.trials_per_gpu,
-            peak_memory=baseline.trial.outcome.peak_memory,
-        )  # fmt: skip
+
+        slots = runs.slots(baseline.trial.outcome.peak_memory)
         left = None if options.budget is None else options.budget - (time.monotonic() - started)
         horizon = choose_horizon(
             baseline.facts, seconds=left, slots=len(slots), steps=options.steps, seeds=rule.seeds
@@ -115,9 +113,9 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             program=program, study=options.study, facts=baseline.facts, horizon=horizon.search,
             full=horizon.full,
             planned_steps=baseline.facts.steps if baseline.facts.finished else None,
-            allow_side_effects=options.allow_side_effects,
             slots=slots, run=runs.run, cancel=runs.cancel, deterministic=options.deterministic,
             longest_gap=baseline.trial.outcome.longest_gap,
+            allow_side_effects=options.allow_side_effects,
         )  # fmt: skip
         limits = Limits(
             trials=options.trials, seconds=options.budget, search_share=horizon.search_share
@@ -151,12 +149,12 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
                 break
             progress.phase("proof")
             with campaign.paused():
-                proof.prove_next(campaign.candidates, campaign.restored, campaign.best_skill)
+                proof.prove_next(campaign.candidates, campaign.rejudged(), campaign.best_skill)
         controls = search(bench, campaign, progress, CONTROL_SEEDS)
 
         progress.phase("proof")
         proof.best_skill = campaign.best_skill
-        fixes = proof.prove(campaign.candidates, campaign.restored)
+        fixes = proof.prove(campaign.candidates, campaign.rejudged())
         if (
             not interrupt.reason
             and not any(fix.verified for fix in fixes)
@@ -177,17 +175,16 @@ def check(options: Options, progress: Progress) -> StudyResult:
     """One run and its diagnosis."""
     started = time.monotonic()
     open_folder(options.study, options.program, {})
-    first = make_slots(1, devices=options.devices)[0]
-    with StudyLock(options.study), supervisor(options) as runs:
+    with StudyLock(options.study), runner(options) as runs:
         progress.phase("baseline")
-            allow_side_effects=options.allow_side_effects,
         baseline = run_baseline(
-            options.program, options.study, lambda job: runs.run(first.place(job)),
-        for line in told(baseline.trial.folder):
-            progress.message(line)
+            options.program, options.study, lambda job: runs.run(runs.first().place(job)),
             steps=options.steps, seconds=options.budget,
+            allow_side_effects=options.allow_side_effects,
         )  # fmt: skip
         progress.message(f"{baseline.summary}; files: {baseline.trial.outcome.containment}")
+        for line in told(baseline.trial.folder):
+            progress.message(line)
         return conclude(
             baseline, started=started, options=options, notes=runs.notes, only_checked=True
         )
@@ -248,9 +245,23 @@ def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | Non
 
 
 @contextmanager
-def supervisor(options: Options) -> Iterator[Supervisor]:
-    """The supervisor of this command's runs; everything it started ends with it."""
-    runs = Supervisor(options.program, warm=options.warm, log=options.study / "zygote.log")
+def runner(options: Options) -> Iterator[Runner]:
+    """What makes this command's runs; everything it started ends with it."""
+    runs: Runner
+    if options.ray is None:
+        runs = Local(
+            options.program, warm=options.warm, log=options.study / "zygote.log",
+            count=options.slots, devices=options.devices, per_device=options.trials_per_gpu,
+        )  # fmt: skip
+    else:
+        from sweeper.execution.cluster import Cluster
+
+        if options.devices is not None:
+            raise UsageError(f"--ray chooses devices by itself, got --devices {options.devices}")
+        runs = Cluster(
+            options.program, options.ray, warm=options.warm, count=options.slots,
+            per_device=options.trials_per_gpu,
+        )  # fmt: skip
     try:
         yield runs
     finally:

@@ -23,6 +23,7 @@ from sweeper.types import Job, Outcome, Program
 if TYPE_CHECKING:
     from sweeper.program.session import Session
     from sweeper.telemetry.recorder import Recorder
+    from sweeper.telemetry.replay import Replayer
 
 GROUP_KEYS = {"learning_rate": "lr", "lr_schedule": "lr", "weight_decay": "weight_decay"}
 """Remedies that hold a value of the parameter groups during a step."""
@@ -55,7 +56,7 @@ def run_job(job: Job) -> Outcome:
 
     started = time.monotonic()
     pulse = Pulse(job.folder)  # before the run folder's parent may become read-only
-    kind = "none"
+    kind, outside = "none", None
     if job.contain_files:
         from sweeper.program.containment import contain
         from sweeper.program.side_effects import watch_run
@@ -65,7 +66,7 @@ def run_job(job: Job) -> Outcome:
         on = contain(scratch, [job.folder], job.program.cwd)
         kind = on.kind
         trial = job.facts is not None
-        watch_run(job.folder, on, trial=trial, allowed=job.allow_side_effects)
+        outside = watch_run(job.folder, on, trial=trial, allowed=job.allow_side_effects)
         disable_trackers(os.environ, scratch / "trackers")
         force_offline(scratch / "trackers")
         die_with_parent()  # entering a user namespace may have made the kernel forget it
@@ -80,13 +81,18 @@ def run_job(job: Job) -> Outcome:
         planned_steps=job.planned_steps,
     )  # fmt: skip
     recorder = _recorder(job, session) if job.watch else None
+    replayer = _replayer(job, session) if recorder is not None and recorder.tracer else None
     session.after_step(lambda optimizer: pulse.beat() if optimizer is session.primary else None)
 
     def finish(status: str, **more: Any) -> Outcome:
+        if outside is not None:
+            outside.ended()
         if recorder is not None:
             session.observing = True
             try:
                 recorder.program_ended()
+                if replayer is not None:
+                    replayer.program_ended()
             except Exception:
                 session.watch_errors.append(traceback.format_exc())
         for remedy, key in GROUP_KEYS.items():
@@ -173,6 +179,15 @@ def _recorder(job: Job, session: Session) -> Recorder:
     )  # fmt: skip
     session.observers.append(recorder)
     return recorder
+
+
+def _replayer(job: Job, session: Session) -> Replayer:
+    """Of a baseline only: what it answers is asked when a run is diagnosed."""
+    from sweeper.telemetry.replay import Replayer
+
+    replayer = Replayer(session, job.folder)
+    session.observers.append(replayer)
+    return replayer
 
 
 @contextlib.contextmanager

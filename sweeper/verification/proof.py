@@ -60,7 +60,7 @@ class Proof:
     def prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> list[VerifiedFix]:
         """Candidates in order, best first; stops when enough are verified or the budget is gone.
 
-        ``known`` are restored trials whose results spare elimination a run.
+        ``known`` are trials of the search whose results spare elimination a run.
         """
         self._prove(candidates, known)
         self._run_controls()
@@ -102,8 +102,12 @@ class Proof:
     def _smallest(self, fix: Fix, known: Sequence[Trial]) -> Fix:
         elimination = Elimination(fix, self.bench.facts, all_remedies())
         if len(fix.changes) > 1:
-            for trial in known:
-                elimination.know(trial.fix, trial.judgement)
+            for trial in (*known, *(t for t in self.trials if t.phase == "elimination")):
+                judgement = trial.judgement
+                if judgement is None or trial.not_applied:
+                    elimination.know(trial.fix, None)
+                else:
+                    elimination.know(trial.fix, against_best(judgement, self.best_skill))
             while not elimination.done and not self.over(self.n_verified()):
                 wanted = elimination.wanted()
                 if not wanted:

@@ -81,3 +81,14 @@ def test_without_time_nothing_new_is_begun() -> None:
     proof = Proof(bench=bench, rule=Rule(), over=over)  # type: ignore[arg-type]
     assert not proof.has_new([trial])
     assert proof.prove([trial], [trial]) == []
+
+
+def test_a_known_run_is_not_made_or_counted_again() -> None:
+    bench = MadeUp()
+    both = Fix(changes={"clip_norm": 1.0, "activation": "relu"})
+    parts = [Fix(changes={k: v}) for k, v in both.changes.items()]
+    known = [bench.trial("screening", fix, 0) for fix in parts] + [bench.trial("joint", both, 0)]
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    proof.prove(known[-1:], known)
+    made = Counter(fix.hash for phase, fix in bench.made if phase == "elimination")
+    assert not made.keys() & {fix.hash for fix in parts}
