@@ -8,10 +8,14 @@ those are told, because every trial makes them again, but change nothing anywher
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import socket
+import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.program.side_effects import frames
@@ -37,6 +41,7 @@ class Network:
         self.watch = watch
         self.names: dict[object, str] = {}  # port -> the host last looked up for it
         self.bound: list[weakref.ref[socket.socket]] = []
+        self.reached: set[tuple[str, int]] = set()  # addresses
 
     def handlers(self) -> dict[str, Callable[..., None]]:
         return {
@@ -66,6 +71,7 @@ class Network:
             self.watch.seen(f"connects to {address!r} by {used.family!r}")
 
     def _internet(self, host: str, port: int) -> None:
+        self.reached.add((host, port))
         if host.startswith(_LOOPBACK) and port in self._own_ports():
             return
         name = self.names.get(port) or self.names.get(str(port)) or host
@@ -76,6 +82,13 @@ class Network:
             self.watch.seen(what, consent=False)
         else:
             self.watch.seen(f"connects to {target}")
+
+    def ended(self) -> None:
+        """At the end of the run: connections that are open although no call of Python's made them,
+        by a library in another language. Shorter ones are not seen."""
+        for address, port in _open_connections() - self.reached:
+            what = f"has a connection to {address}:{port} that no Python code opened"
+            self.watch.seen(what, happened=True)
 
     def _unix(self, path: str) -> None:
         if path.startswith("\0"):
@@ -105,6 +118,45 @@ class Network:
             except OSError:
                 continue  # closed
         return found
+
+
+_LISTENING, _CONNECTED = "0A", ("01", "02", "04", "05", "08")  # linux/tcp_states.h
+
+
+def _open_connections() -> set[tuple[str, int]]:
+    """Peers of this process's TCP connections, except those to itself and from others. From
+    /proc/self/net (proc(5)); nothing where there is none."""
+    mine, found, listening = set(), [], set()
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                mine.add(os.readlink(f"/proc/self/fd/{name}"))
+        lines = [
+            line.split()
+            for name in ("tcp", "tcp6")
+            for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]
+        ]
+    except OSError:
+        return set()
+    for _, local, remote, state, *rest in lines:
+        if f"socket:[{rest[5]}]" not in mine:
+            continue
+        port = int(local.rpartition(":")[2], 16)
+        if state == _LISTENING:
+            listening.add(port)
+        elif state in _CONNECTED:
+            address, _, peer = remote.rpartition(":")
+            found.append((_address(address), int(peer, 16), port))
+    return {(a, peer) for a, peer, port in found if not {peer, port} & listening}
+
+
+def _address(text: str) -> str:
+    """``0100007F`` -> ``127.0.0.1``: words of 32 bits in the machine's own order."""
+    words = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    address = ipaddress.ip_address(packed)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
 
 
 def _downloader() -> str:

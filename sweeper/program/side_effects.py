@@ -125,14 +125,17 @@ class Watch:
         self._told: set[str] = set()
         self._busy = threading.local()
         self._handlers: dict[str, Callable[..., None]] = {}
+        self._at_end: list[Callable[[], None]] = []
 
     def install(self) -> None:
         """For the rest of this process: audit hooks cannot be taken back."""
         from sweeper.program import _outside_clients, _outside_files, _outside_network
         from sweeper.program._outside_programs import Programs
 
-        for part in (_outside_network.Network(self), Programs(self), _outside_files.Files(self)):
+        network = _outside_network.Network(self)
+        for part in (network, Programs(self), _outside_files.Files(self)):
             self._handlers.update(part.handlers())
+        self._at_end.append(network.ended)
         _outside_clients.install(self)
         handlers, busy = self._handlers, self._busy
 
@@ -148,10 +151,17 @@ class Watch:
 
         sys.addaudithook(hook)
 
-    def seen(self, what: str, *, consent: bool = True, always: bool = False) -> None:
-        """Record it; raises `Refused` where it needs a consent that is not there: in trials, and
-        with `always` in a baseline too."""
-        refused = consent and not self.allowed and (self.trial or always)
+    def ended(self) -> None:
+        """The program has ended: look at what it leaves open."""
+        for look in self._at_end:
+            look()
+
+    def seen(
+        self, what: str, *, consent: bool = True, always: bool = False, happened: bool = False
+    ) -> None:
+        """Record it; raises `Refused` where it needs a consent that is not there, unless it has
+        `happened` already: in trials, and with `always` in a baseline too."""
+        refused = consent and not self.allowed and not happened and (self.trial or always)
         if what not in self._told:
             self._told.add(what)
             place = _place()
@@ -160,9 +170,9 @@ class Watch:
             raise Refused(1, f"sweeper refuses this without --allow-side-effects: {what}")
 
 
-def watch_run(folder: Path, on: Containment, *, trial: bool, allowed: bool) -> None:
+def watch_run(folder: Path, on: Containment, *, trial: bool, allowed: bool) -> Watch:
     """Watch this process, which `on` contains, and all that it starts, for good. `folder` is the
-    run's; its ``scratch`` is in use."""
+    run's; its ``scratch`` is in use. Call ``ended`` of what is returned at the program's end."""
     watch = Watch(
         str(folder.resolve() / FILE),
         trial=trial,
@@ -179,6 +189,7 @@ def watch_run(folder: Path, on: Containment, *, trial: bool, allowed: bool) -> N
         os.environ["PYTHONPATH"] = _spawned.python_path(site_folder, os.environ)
     os.environ[VARIABLE] = json.dumps({name: getattr(watch, name) for name in _SETTINGS})
     watch.install()
+    return watch
 
 
 def install_from_environment() -> None:
