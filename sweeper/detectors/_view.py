@@ -34,6 +34,8 @@ def broken(record: RunRecord) -> Bools:
     gradient is finite, a NaN gradient alone only where gradients were known before and no
     GradScaler skipped the step."""
     loss, norm = record.series("loss"), record.series("grad_norm")
+    if record.foreign and "loss" in record.steps:
+        return _broken_in_log(loss, norm)
     skipped = record.series("skipped") == 1
     loss_known, norm_known = _known_somewhere(loss), _known_somewhere(norm)
     bad = np.isinf(loss)
@@ -47,6 +49,23 @@ def broken(record: RunRecord) -> Bools:
             & (np.arange(len(norm)) > _first(np.isfinite(norm)))
         )
     return np.asarray(bad, dtype=bool)
+
+
+def _broken_in_log(loss: Floats, norm: Floats) -> Bools:
+    """A log's NaN loss was written, not left out. Gradients that are not finite (infinite in the
+    record, however they were spelled) count only from the third in a row at the end: a loss scaler
+    skips such steps and the log does not say so."""
+    bad = ~np.isfinite(loss)
+    calm = np.flatnonzero(~np.isinf(norm))
+    tail = len(norm) - 1 - (int(calm[-1]) if len(calm) else -1)
+    if tail >= 3:
+        bad[len(norm) - tail :] = True
+    return np.asarray(bad, dtype=bool)
+
+
+def least_rows(record: RunRecord, steps: float, epochs: float) -> int:
+    """Rows that a rule needs: of single steps, or of epochs, which are means over many steps."""
+    return int(epochs if record.rows == "epochs" else steps)
 
 
 def broken_weights(record: RunRecord) -> tuple[int, tuple[str, ...]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import mean
-from sweeper.detectors._view import n_steps
+from sweeper.detectors._view import least_rows, n_steps
 from sweeper.detectors.skill import (
     LATE,
     Skill,
@@ -32,11 +32,14 @@ class ChanceLevelThresholds(Thresholds):
     """Largest predicted-class share of a constant predictor (design; told, not judged)."""
     steps: float = limit(10, 1, 10_000)
     """Steps below which nothing can have been learned."""
+    epochs: float = limit(3, 1, 1000)
+    """The same for a log by epochs."""
 
 
 def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
-    if n_steps(record) < limits.steps:
-        return Insufficient(f"{n_steps(record)} steps, {limits.steps:.0f} needed")
+    needed = least_rows(record, limits.steps, limits.epochs)
+    if n_steps(record) < needed:
+        return Insufficient(f"{n_steps(record)} steps, {needed} needed")
     verdict, measured = judged(record)
     if verdict is None:
         return Insufficient(

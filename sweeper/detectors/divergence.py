@@ -8,7 +8,7 @@ import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
 from sweeper.detectors._stats import ema, trend
-from sweeper.detectors._view import n_steps, sound_steps, warm_up
+from sweeper.detectors._view import least_rows, n_steps, sound_steps, warm_up
 from sweeper.detectors.skill import ill
 from sweeper.types import Finding, RunRecord, Symptom
 
@@ -31,8 +31,9 @@ def detect(record: RunRecord, limits: DivergenceThresholds) -> Detected:
     sound = sound_steps(record)
     loss = record.series("loss")[:sound]
     known = np.flatnonzero(np.isfinite(loss))
-    if len(known) < 20:
-        return Insufficient(f"{len(known)} finite losses, 20 needed")
+    needed = least_rows(record, 20, 8)
+    if len(known) < needed:
+        return Insufficient(f"{len(known)} finite losses, {needed} needed")
     values = loss[known]
     start = float(np.median(values[: max(3, min(10, len(values) // 20))]))
     start = max(abs(start), 1e-12)

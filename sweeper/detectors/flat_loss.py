@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
-from sweeper.detectors._stats import mean, median
-from sweeper.detectors._view import n_steps, sound_steps, warm_up
-from sweeper.detectors.skill import ill, in_nats, learned, prior_entropy, task_loss
+from sweeper.detectors._stats import mean, median, trend
+from sweeper.detectors._view import least_rows, n_steps, sound_steps, warm_up
+from sweeper.detectors.skill import ill, in_nats, learned, n_classes, prior_entropy, task_loss
 from sweeper.types import Finding, RunRecord, Symptom
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+ROUND = (2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 1000)
+"""Numbers of classes whose logarithm as a level of the loss tells that the answer is guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +36,22 @@ class FlatLossThresholds(Thresholds):
     doubled for noise)."""
     steps: float = limit(30, 8, 10_000)
     """Finite losses needed."""
+    epochs: float = limit(6, 3, 1000)
+    """... where each is the mean of an epoch."""
+    plateau: float = limit(0.75, 0.3, 1.0)
+    """Share of ln K above which a loss that settled at once shows no more than the shares of
+    unequal classes, where only K is known (the 65 characters of a play have 0.8; design)."""
+    settled: float = limit(0.02, 0.0, 0.2)
+    """Relative change from the third tenth of the run on that is none (trainspotter)."""
 
 
 def detect(record: RunRecord, limits: FlatLossThresholds) -> Detected:
     sound = sound_steps(record)
     loss = task_loss(record)[:sound]
     known = np.flatnonzero(np.isfinite(loss))
-    if len(known) < limits.steps:
-        return Insufficient(f"{len(known)} finite losses, {limits.steps:.0f} needed")
+    needed = least_rows(record, limits.steps, limits.epochs)
+    if len(known) < needed:
+        return Insufficient(f"{len(known)} finite losses, {needed} needed")
     if not ill(record):
         return None
     values = loss[known]
@@ -45,9 +62,17 @@ def detect(record: RunRecord, limits: FlatLossThresholds) -> Detected:
     moving = (middle - last) / max(abs(middle), 1e-12)
     prior = _cost_of_guessing(record)
     at_prior = prior > 0 and last >= limits.of_prior * prior
-    if moving > limits.moving or moving < -1.0 or not (abs(fall) < limits.fall or at_prior):
+    at_once = record.foreign and _settled_at_once(record, values, last, limits)
+    flat = abs(fall) < limits.fall or at_prior or at_once
+    if moving > limits.moving or moving < -1.0 or not flat:
         return None
-    if at_prior and not abs(fall) < limits.fall:
+    if at_once:
+        value, threshold = last / math.log(n_classes(record.facts)), limits.plateau
+        reason = (
+            f"the loss stands at {last:.4g} since the first third of the run, {value:.3g} times the"
+            f" logarithm of the number of classes (limit {threshold:g})"
+        )
+    elif at_prior and not abs(fall) < limits.fall:
         value, threshold = last / prior, limits.of_prior
         reason = (
             f"the loss stands at {last:.4g}, {value:.3g} times what guessing costs ({prior:.4g})"
@@ -63,7 +88,7 @@ def detect(record: RunRecord, limits: FlatLossThresholds) -> Detected:
     certain = learned(record) is False and len(record.facts.optimizers) <= 1
     return Finding(
         symptom=Symptom.FLAT_LOSS,
-        severity=0.8 if certain else (0.55 if not record.facts.pretrained else 0.4),
+        severity=0.8 if certain else (0.4 if _may_be_sound(record, values, last) else 0.55),
         reason=reason,
         steps=(start, sound - 1),
         evidence={
@@ -74,6 +99,30 @@ def detect(record: RunRecord, limits: FlatLossThresholds) -> Detected:
             "guessing": prior,
         },
     )
+
+
+def _settled_at_once(
+    record: RunRecord, values: Floats, last: float, limits: FlatLossThresholds
+) -> bool:
+    """A loss that began at ln K, soon fell a little, and has not moved since: what the shares of
+    the classes give. Only from five classes on: two may be hard to tell apart."""
+    k = n_classes(record.facts)
+    if k < 5 or not np.abs(values[:5] - math.log(k)).min() < 0.1 * math.log(k):
+        return False
+    n = len(values)
+    early = mean(values[3 * n // 10 : n // 2])
+    return last >= limits.plateau * math.log(k) and abs(early - last) < limits.settled * abs(last)
+
+
+def _may_be_sound(record: RunRecord, values: Floats, last: float) -> bool:
+    """A model that was trained before moves little. A log need not say so: there a slow but
+    significant fall counts for it, unless the level is that of guessing among a round number of
+    classes."""
+    if record.facts.pretrained or not record.foreign or n_classes(record.facts):
+        return record.facts.pretrained
+    slope, p_value = trend(values)
+    guessing = any(abs(last - math.log(k)) < 0.02 * math.log(k) for k in ROUND)
+    return slope < 0 and p_value < 0.01 and not guessing
 
 
 def _cost_of_guessing(record: RunRecord) -> float:

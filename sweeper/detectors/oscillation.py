@@ -25,9 +25,16 @@ class OscillationThresholds(Thresholds):
     above_prior: float = limit(1.05, 1.0, 100.0)
     """Mean loss over the prior entropy from which swings are critical: on average worse than
     guessing (design)."""
+    swing: float = limit(0.03, 0.001, 0.5)
+    """Change of the accuracy between epochs that is a swing (AUTOTRAINER)."""
+    epochs: float = limit(0.2, 0.01, 1.0)
+    """Share of the epochs that turn back by so much, from which a log by epochs oscillates
+    (AUTOTRAINER)."""
 
 
 def detect(record: RunRecord, limits: OscillationThresholds) -> Detected:
+    if record.rows == "epochs":
+        return _by_epochs(record, limits)
     sound = sound_steps(record)
     loss = record.series("loss")[sound // 2 : sound]
     steps = np.flatnonzero(np.isfinite(loss)) + sound // 2
@@ -62,6 +69,29 @@ def detect(record: RunRecord, limits: OscillationThresholds) -> Detected:
             "level": level,
             "level_over_prior": above,
         },
+    )
+
+
+def _by_epochs(record: RunRecord, limits: OscillationThresholds) -> Detected:
+    """AUTOTRAINER's rule: the accuracy turns back by more than 0.03 in a fifth of the epochs."""
+    accuracy = record.series("accuracy")[: sound_steps(record)]
+    rows = np.flatnonzero(np.isfinite(accuracy))
+    if len(rows) < 10:
+        return Insufficient(f"{len(rows)} epochs with an accuracy, 10 needed")
+    change = np.diff(accuracy[rows])
+    large = np.abs(change) > limits.swing
+    turns = (change[1:] * change[:-1] < 0) & large[1:] & large[:-1]
+    share = float(turns.mean())
+    if share <= limits.epochs:
+        return None
+    where = rows[1:-1][turns]
+    return Finding(
+        symptom=Symptom.OSCILLATION,
+        severity=0.55 if ill(record) else 0.2,
+        reason=f"the accuracy turns back by more than {limits.swing:g} in {share:.0%} of the epochs"
+        f" (limit {limits.epochs:.0%})",
+        steps=(int(where[0]), int(where[-1])),
+        evidence={"value": share, "threshold": limits.epochs, "turns": int(turns.sum())},
     )
 
 

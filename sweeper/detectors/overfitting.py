@@ -34,6 +34,8 @@ def detect(record: RunRecord, limits: OverfittingThresholds) -> Detected:
     recalled = held_out.where == "fresh" and memorised(record)
     rise = _rise(record)
     if (held_out.where != "eval" and not recalled) or not math.isfinite(train):
+        if record.foreign and (found := _from_accuracies(record, limits)):
+            return found
         if not math.isfinite(rise):
             return Insufficient("no held-out measurement late in the run")
         return _from_loss(record, rise, limits)
@@ -55,6 +57,29 @@ def detect(record: RunRecord, limits: OverfittingThresholds) -> Detected:
             "held_out": held_out.value,
             "loss_rise": rise if math.isfinite(rise) else None,
         },
+    )
+
+
+def _from_accuracies(record: RunRecord, limits: OverfittingThresholds) -> Finding | None:
+    """Training and held-out accuracy of a log without a known number of classes.
+
+    Accuracies are nearer to one another than the skills behind them, whatever the class shares, so
+    the same limits err on the quiet side."""
+    evals, late = record.evals, slice(int(LATE * n_steps(record)), None)
+    if evals is None:
+        return None
+    held_out = mean(evals.accuracy[evals.step >= LATE * n_steps(record)][-3:])
+    train = mean(record.series("accuracy")[late])
+    gap = train - held_out
+    if not gap >= limits.warn:
+        return None
+    return Finding(
+        symptom=Symptom.OVERFITTING,
+        severity=0.6 if gap >= limits.gap and held_out < limits.ratio * train else 0.25,
+        reason=f"accuracy {train:.2f} on training batches and {held_out:.2f} on held-out samples"
+        f" (gap limit {limits.gap:g})",
+        steps=(int(LATE * n_steps(record)), n_steps(record) - 1),
+        evidence={"value": gap, "threshold": limits.gap, "train": train, "held_out": held_out},
     )
 
 

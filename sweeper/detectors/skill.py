@@ -33,6 +33,7 @@ from sweeper.detectors._measure import (
 )
 from sweeper.detectors._memory import first_pass, memorised
 from sweeper.detectors._stats import mean
+from sweeper.detectors._view import least_rows
 from sweeper.types import Facts, RunRecord
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ UNEQUAL = 0.8
 """Share of the largest class from which accuracy alone cannot show that nothing was learned."""
 CLEARLY = 0.30
 """Skill that needs no second look at the loss."""
+CLEARLY_LANGUAGE = 0.35
+"""The same for language models whose unigram entropy is unknown (it is 0.8 ln K for the 65
+characters of a play, and lower for word pieces; design)."""
 BELOW_GUESSING = 0.95
 """Share of the cost of guessing that the loss must be under beside a small accuracy skill."""
 FEWEST_EVALUATED = 50
@@ -156,6 +160,11 @@ def judged(record: RunRecord) -> tuple[bool | None, tuple[Skill, ...]]:
             return True, _primary_first(measured, record)
         if any(s.prior >= UNEQUAL and not _names_one_class(s, record) for s in measured):
             continue  # it names rare classes too, perhaps under a weighted loss
+        if any(
+            _unequal_classes_would_do(s, record) and s.value >= least_skill(record.facts, s.name)
+            for s in measured
+        ):
+            continue
         if any(_decides(skill, record) for skill in measured):
             return False, _primary_first(measured, record)
         if any(_hints(skill, record) for skill in measured):
@@ -180,7 +189,7 @@ def ill(record: RunRecord) -> bool:
     if verdict is not None:
         return not verdict
     values = loss[known]
-    if len(values) < 20:
+    if len(values) < least_rows(record, 20, 6):
         return False
     first, last = (
         float(values[: len(values) // 20 + 1].mean()),
@@ -195,7 +204,7 @@ def is_chance(skill: Skill, share: float = 0.05) -> bool:
 
 
 def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> bool:
-    if not skill.significant:
+    if not skill.significant or _unequal_classes_would_do(skill, record):
         return False
     if skill.value < least_skill(record.facts, skill.name):
         return False
@@ -203,7 +212,8 @@ def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> b
         # A model that ranks well and names one class at the usual limit has learned, but losses of
         # samples that were trained on before do not show how well it ranks others.
         return skill.where != "train" and skill.value >= CLEARLY
-    if skill.name == "loss" or skill.value >= CLEARLY:
+    # The classes of a log may be unequal: there even a fair accuracy must come with a loss.
+    if skill.name == "loss" or skill.value >= (2 * CLEARLY if record.foreign else CLEARLY):
         return True
     if skill.name != "accuracy" or not in_nats(record):
         return True
@@ -212,6 +222,13 @@ def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> b
     guess = equal if skill.prior >= 0.6 else prior_entropy(record.facts)
     level = mean(_late(record.series("task_loss")))
     return not level > BELOW_GUESSING * guess
+
+
+def _unequal_classes_would_do(skill: Skill, record: RunRecord) -> bool:
+    """A log tells how many classes there are, not how unequal: above 1/K and ln K a constant answer
+    may do, so that a small skill shows nothing there."""
+    least = CLEARLY_LANGUAGE if record.facts.task == "language_model" else CLEARLY
+    return record.foreign and skill.value < least
 
 
 def least_skill(facts: Facts, name: str) -> float:

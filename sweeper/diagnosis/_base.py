@@ -190,8 +190,10 @@ class Evidence:
 
     @cached_property
     def gradient_seen(self) -> bool:
-        """Some gradient arrived."""
+        """Some gradient arrived, or a log does not speak of gradients."""
         norm = self.record.series("grad_norm")
+        if self.record.foreign and "grad_norm" not in self.record.steps:
+            return True
         return bool((np.nan_to_num(norm, posinf=1.0) > 0).any())
 
     @cached_property
@@ -261,6 +263,14 @@ class Evidence:
         loss = self.record.series("loss")[: sound_steps(self.record)]
         slope, p_value = trend(loss[len(loss) // 2 :])
         return slope < 0 and p_value < 0.01
+
+    @cached_property
+    def jumped_early(self) -> float:
+        """Largest loss among the first 5 % over the very first one."""
+        loss = self.record.series("loss")
+        early = loss[: max(10, len(loss) // 20)]
+        known = early[np.isfinite(early)]
+        return float(known.max() / abs(known[0])) if known.size and known[0] else 1.0
 
     @cached_property
     def planned(self) -> int:

@@ -45,7 +45,9 @@ def explain(e: Evidence) -> Hypothesis | None:
         finding = e.finding(Symptom.BAD_INITIAL_LOSS)
         reason = finding.reason if finding else ""
         return hypothesis(
-            Cause.BAD_INITIALISATION, 0.4, f"{reason} although weights have usual sizes"
+            Cause.BAD_INITIALISATION,
+            0.4,
+            reason if e.record.foreign else f"{reason} although weights have usual sizes",
         )
     return None
 

@@ -7,6 +7,10 @@ import math
 from sweeper.diagnosis._base import HOT, CauseRule, Evidence, hypothesis
 from sweeper.types import Cause, Hypothesis, Symptom
 
+JUMP = 3.0
+"""Early loss over the first one that tells too long a first step in a log, which does not show how
+far the weights moved (design)."""
+
 
 def explain(e: Evidence) -> Hypothesis | None:
     if e.optimizer is None or e.facts.detached:
@@ -30,6 +34,8 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief = max(belief, 0.6)
     if not belief:
         belief = 0.3 if e.blew_up else 0.0
+    if e.record.foreign and e.jumped_early >= JUMP:
+        belief = max(belief, 0.5)
     if e.blew_up and belief:
         belief += 0.15
     if e.critical(Symptom.STARVED_UPDATES) and not (e.hot or e.blew_up or e.died):
@@ -45,12 +51,22 @@ def explain(e: Evidence) -> Hypothesis | None:
     return hypothesis(
         Cause.LEARNING_RATE_TOO_HIGH,
         min(belief, 0.93),
-        f"the rate is {lr:.3g} with {e.optimizer.name}"
+        _rate(e, lr)
         + (f" and an early step moved weights by {early:.2g} of their size" if early > 0 else "")
-        + f" (about 1e-3 is healthy, {HOT:g} harmful)",
+        + ("" if e.record.foreign else f" (about 1e-3 is healthy, {HOT:g} harmful)"),
         peak_lr=lr,
         early_ratio=early,
     )
+
+
+def _rate(e: Evidence, lr: float) -> str:
+    name = e.optimizer.name if e.optimizer else ""
+    if not e.record.foreign:
+        return f"the rate is {lr:.3g} with {name}"
+    rate = f"the rate is {lr:.3g}" if math.isfinite(lr) else "the log has no rate"
+    if e.jumped_early >= JUMP:
+        return f"{rate}, and an early loss is {e.jumped_early:.3g} times the first (limit {JUMP:g})"
+    return f"{rate}, of an optimizer that the log does not name, and the loss broke out"
 
 
 CAUSE = CauseRule(

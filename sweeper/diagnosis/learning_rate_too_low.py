@@ -35,7 +35,7 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief = 0.35 if below < 2 else (0.7 if e.ratio < 100 * SLOW else 0.4)
     elif e.ratio < 10 * SLOW:
         belief = 0.45
-    elif e.ratio < 1e-3 and e.still_falling:
+    elif (e.ratio < 1e-3 or e.record.foreign) and e.still_falling:
         belief = 0.35
     if faded:
         belief *= 0.4
@@ -46,12 +46,21 @@ def explain(e: Evidence) -> Hypothesis | None:
     return hypothesis(
         Cause.LEARNING_RATE_TOO_LOW,
         belief,
-        f"weights move by {e.ratio:.1e} of their size a step at rate {lr:.3g} with"
-        f" {e.optimizer.name}"
-        f" (about 1e-3 is healthy, {usual:g} a usual rate)",
+        _in_words(e, lr, usual),
         ratio=e.ratio,
         peak_lr=lr,
         decades_below_usual=below,
+    )
+
+
+def _in_words(e: Evidence, lr: float, usual: float) -> str:
+    if e.record.foreign:
+        rate = f"the rate is {lr:.3g} ({usual:g} is usual)" if lr > 0 else "the log has no rate"
+        return rate + (", and the loss falls slowly but surely" if e.still_falling else "")
+    name = e.optimizer.name if e.optimizer else ""
+    return (
+        f"weights move by {e.ratio:.1e} of their size a step at rate {lr:.3g} with {name}"
+        f" (about 1e-3 is healthy, {usual:g} a usual rate)"
     )
 
 

@@ -32,7 +32,17 @@ def explain(e: Evidence) -> Hypothesis | None:
         return None
     sound = sound_steps(e.record)
     loss, norm = e.record.series("loss")[:sound], e.record.series("grad_norm")[:sound]
-    if sound >= 3 and not e.hot:
+    if e.record.foreign and sound == 0 and e.record.series("step")[0] <= 1:
+        return hypothesis(
+            Cause.NON_FINITE_DATA,
+            0.6,
+            "the very first loss is not finite, before any step: the data or the loss function, not"
+            " a rate",
+            last_sound_step=0,
+        )
+    # Between two entries of a log a run has time to blow up.
+    coarse = e.record.foreign and sound >= 2 and e.record.series("step")[sound - 1] > sound
+    if sound >= 3 and not e.hot and not coarse:
         calm = (
             np.nanmax(loss[-3:]) <= 2 * abs(median(loss[:10]))
             if np.isfinite(loss[-3:]).any()

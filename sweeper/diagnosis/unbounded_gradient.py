@@ -31,7 +31,8 @@ def explain(e: Evidence) -> Hypothesis | None:
     return hypothesis(
         Cause.UNBOUNDED_GRADIENT,
         belief,
-        f"the gradient norm {size} and nothing clips it"
+        f"the gradient norm {size} and "
+        + ("the log does not say that it is clipped" if e.record.foreign else "nothing clips it")
         + (" in a recurrent model" if recurrent else ""),
         value=seen.get("value"),
         recurrent=recurrent,

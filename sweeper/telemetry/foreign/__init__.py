@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.telemetry.foreign.choose import check_asked, parse_columns, parts_of
-from sweeper.telemetry.foreign.record import TASKS, ForeignRun, Hints, runs_of
+from sweeper.telemetry.foreign.facts import TASKS, Hints
+from sweeper.telemetry.foreign.record import ForeignRun, runs_of
 from sweeper.telemetry.foreign.sources import is_log, read_tables
 from sweeper.types import UsageError
 

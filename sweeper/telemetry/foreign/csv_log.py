@@ -74,7 +74,7 @@ def read_csv(path: Path, head: bytes, encoding: str, asked: Mapping[str, str]) -
     if not builder.n_rows:
         raise UsageError(f"LOG must hold rows below its header, got none in {path}")
     long = any(c.reading.role == "key" for c in builder.columns)
-    return builder.finish(f"CSV, {_name_of(delimiter)}", by_step=long)
+    return builder.finish(f"CSV, {_name_of(delimiter)}", by_step=long, sequential=not long)
 
 
 def _fill(

@@ -104,7 +104,7 @@ def _json_lines(path: Path, file: TextIO, builder: TableBuilder) -> Table:
         builder.notes.append(f"the last line ({first_bad}) is cut off and was left out")
     elif bad:
         builder.notes.append(f"{bad} lines are no JSON, the first is line {first_bad}: left out")
-    return builder.finish("JSON lines", by_step=rows.one_each)
+    return builder.finish("JSON lines", by_step=rows.one_each, sequential=not rows.one_each)
 
 
 def _array(
@@ -130,7 +130,9 @@ def _array(
     if form == "trainer_state.json":
         found = re.search(r'"train_batch_size"\s*:\s*(\d{1,9})', settings + stream.rest())
         size = int(found[1]) if found else 0
-    return builder.finish(form, by_step=rows.one_each, batch_size=size)
+    return builder.finish(
+        form, by_step=rows.one_each, sequential=not rows.one_each, batch_size=size
+    )
 
 
 class _Objects:

@@ -17,10 +17,15 @@ LOSS_BAND = 0.06
 ACCURACY_BAND = (0.3, 1.7)
 """First accuracy times K (design: an untrained model of K classes is right once in K, give or take
 what a few batches scatter)."""
-FIRST = 5
-"""Rows at the start that show an untrained model."""
+LATE_BAND, LATE_ACCURACY = 0.02, (0.7, 1.4)
+"""The same for the last third of a run that never left the level of guessing."""
+FIRST = (5, 1)
+"""Rows at the start that show an untrained model; the very first row is the last resort."""
 MOST_SAMPLES = 1000
 """Samples that one logged accuracy counts for at most."""
+ASSUMED_BATCH = 32
+"""Samples that a logged loss counts for where no accuracy tells more (a usual batch; only how many
+there are in all is asked, tests on losses use their own spread)."""
 ASSUMED_EVALUATED = 100
 """Samples that an evaluation counts for where the log does not say how many: few enough that only
 clear differences are significant (design)."""
@@ -38,17 +43,28 @@ def as_share(values: Floats, percent: bool) -> Floats | None:
 
 
 def guess_classes(loss: Floats, accuracy: Floats) -> int:
-    """Number of classes by the first losses (ln K) and the first accuracies (1 / K) together.
+    """Number of classes by first losses (ln K) and first accuracies (1 / K) together.
+
+    The mean probability of the right answer is at least exp(-loss), so an accuracy of exp(-loss)
+    is that of a model that knows nothing, and its loss tells K.
 
     0 when they do not agree on a K in [2, `MOST_CLASSES`]: then nothing is known.
     """
-    first, right = _start(loss), _start(accuracy)
-    if not 0 < first < math.log(MOST_CLASSES) * (1 + LOSS_BAND) or not math.isfinite(right):
+    for rows in FIRST:
+        k = _classes_at(_middle(loss[:rows]), _mean(accuracy[:rows]), LOSS_BAND, ACCURACY_BAND)
+        if k:
+            return k
+    # A run that went wrong in its first steps may stand at guessing ever after.
+    late = slice(2 * len(loss) // 3, None)
+    return _classes_at(_middle(loss[late]), _mean(accuracy[late]), LATE_BAND, LATE_ACCURACY)
+
+
+def _classes_at(loss: float, right: float, band: float, accuracy_band: tuple[float, float]) -> int:
+    if not 0 < loss < math.log(MOST_CLASSES) * (1 + LOSS_BAND) or not math.isfinite(right):
         return 0
-    k = max(2, round(math.exp(first)))
-    near = abs(first - math.log(k)) <= LOSS_BAND * math.log(k)
-    low, high = ACCURACY_BAND
-    return k if near and k <= MOST_CLASSES and low <= right * k <= high else 0
+    k = max(2, round(math.exp(loss)))
+    near = abs(loss - math.log(k)) <= band * math.log(k)
+    return k if near and accuracy_band[0] <= right * k <= accuracy_band[1] else 0
 
 
 def samples_behind(accuracy: Floats) -> Floats:
@@ -69,6 +85,11 @@ def samples_behind(accuracy: Floats) -> Floats:
     return out * float(np.clip(p * (1 - p) / max(variance, 1e-12), 1, MOST_SAMPLES))
 
 
-def _start(values: Floats) -> float:
-    known = values[np.isfinite(values)][:FIRST]
+def _middle(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else math.nan
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else math.nan

@@ -64,4 +64,4 @@ def read_mlflow(files: Sequence[tuple[str, str, Path]], asked: Mapping[str, str]
         builder.notes.append(
             f"{bad} lines are not `timestamp value step`, the first is {first_bad}: left out"
         )
-    return builder.finish("MLflow metric files", by_step=True)
+    return builder.finish("MLflow metric files", by_step=True, sequential=False)

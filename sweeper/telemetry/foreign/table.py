@@ -62,6 +62,8 @@ class Table:
     """Row numbers at which the header was repeated: a new run was appended."""
     by_step: bool = False
     """Rows hold one value each and belong together by their step, not by their place."""
+    sequential: bool = True
+    """Rows come in the order of time; not so where each metric has a file of its own."""
     reinforcement: bool = False
     batch_size: int = 0
     notes: tuple[str, ...] = ()
@@ -139,7 +141,9 @@ class TableBuilder:
     def n_rows(self) -> int:
         return self.thinner.n_rows
 
-    def finish(self, form: str, *, by_step: bool = False, batch_size: int = 0) -> Table:
+    def finish(
+        self, form: str, *, by_step: bool = False, sequential: bool = True, batch_size: int = 0
+    ) -> Table:
         """The table; the builder is not used afterwards."""
         numbers, bits, values = self.thinner.finish()
         width = len(self.columns)
@@ -163,8 +167,8 @@ class TableBuilder:
             form=form, columns=tuple(self.columns), numbers=numbers, values=values, given=given,
             words={c: tuple(known) for c, known in self.texts.items()},
             others=tuple(self.others), n_rows=self.n_rows, stride=self.thinner.stride,
-            breaks=tuple(self.breaks), by_step=by_step, reinforcement=self.reinforcement,
-            batch_size=batch_size, notes=tuple(notes),
+            breaks=tuple(self.breaks), by_step=by_step, sequential=sequential,
+            reinforcement=self.reinforcement, batch_size=batch_size, notes=tuple(notes),
         )  # fmt: skip
 
 
