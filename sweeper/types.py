@@ -504,6 +504,29 @@ class EvalSeries:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What the final model makes of its first training batches, dropout off; NaN for unknown."""
+
+    n: int = 0
+    """Targets behind it."""
+    skill: float = math.nan
+    """Over the constant answer of these batches, normalisation as in training."""
+    loss: float = math.nan
+    eval_skill: float = math.nan
+    """The same in eval mode."""
+    eval_loss: float = math.nan
+    recall: tuple[float, ...] = ()
+    """Of each class that occurs, in eval mode."""
+    class_counts: tuple[int, ...] = ()
+    batch: int = 0
+    """Samples of the one batch that was to be learnt by heart from fresh weights; 0 when it was not
+    asked (the model had learned) or could not be."""
+    batch_skill: float = math.nan
+    """Best skill on that batch."""
+    batch_steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One finished run, read back from its folder (or a foreign log with fewer signals)."""
 
@@ -527,6 +550,8 @@ class RunRecord:
     rows: Literal["steps", "entries", "epochs"] = "steps"
     """What a row of ``steps`` is: an optimizer step that the seams saw; or an entry, or an epoch,
     of a foreign log, whose numbers are in ``step`` and whose facts are mostly unknown."""
+    replay: Replay | None = None
+    """Of a baseline; None where nothing could be replayed."""
 
     @property
     def foreign(self) -> bool:

@@ -107,6 +107,6 @@ for it in range(max_iters):
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-shares = train_data.bincount() / len(train_data)
+shares = val_data.bincount() / len(val_data)
 print(f"chance {-(shares * shares.log()).nansum().item():.4f}")
 print(f"final loss {estimate_loss():.4f}")

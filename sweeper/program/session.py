@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,7 @@ class Session:
         self.on_abandon: Callable[[], None] = lambda: None
         self.started = time.monotonic()
         self.observing = False
+        self._silent = False
         self._models_found = False
         self.given_roots: list[nn.Module] = []
         """Modules that somebody named as the trained ones, whatever holds them."""
@@ -198,7 +200,7 @@ class Session:
         """Replace activations called as functions at these `ActivationSite` names (kind call)."""
         self.swaps.update(dict.fromkeys(sites, replacement))
 
-    # -- what faults call as well: what they do counts as the program's own --------------------------
+    # -- what faults call as well: what they do counts as the program's own ------------------------
 
     def at_step(self, callback: Callable[[torch.optim.Optimizer], None]) -> None:
         """``callback(optimizer)`` at a step, before anything is read or enforced."""
@@ -222,6 +224,8 @@ class Session:
 
         An observer's own error never reaches the program: it is kept in ``watch_errors``.
         """
+        if self._silent:
+            return
         self.observing = True
         try:
             for observer in self.observers:
@@ -231,6 +235,17 @@ class Session:
                 self.watch_errors.append(traceback.format_exc())
         finally:
             self.observing = False
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Inside, models and losses that are called pass the seams unseen and unchanged."""
+        before, callbacks = (self.observing, self._silent), self._input_callbacks
+        self.observing = self._silent = True
+        self._input_callbacks = []
+        try:
+            yield
+        finally:
+            (self.observing, self._silent), self._input_callbacks = before, callbacks
 
     def seam_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizers.append(optimizer)

@@ -17,6 +17,7 @@ from sweeper.types import (
     Fix,
     LayerSeries,
     Outcome,
+    Replay,
     RunRecord,
     SweeperError,
 )
@@ -86,7 +87,20 @@ def read_record(folder: Path) -> RunRecord:
         layers=_layer_series(layers),
         activations=_activation_series(windows),
         evals=_eval_series(evals),
+        replay=_replay(folder / "replay.json"),
     )
+
+
+def _replay(path: Path) -> Replay | None:
+    """``replay.json``, or None where nothing was replayed."""
+    if not path.exists():
+        return None
+    values: dict[str, Any] = {}
+    for key, value in json.loads(path.read_text()).items():
+        if key in Replay.__dataclass_fields__:
+            several = isinstance(value, list)
+            values[key] = tuple(value) if several else float(value) if value == "NaN" else value
+    return Replay(**values)
 
 
 Rows = list[dict[str, Any]]
