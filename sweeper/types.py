@@ -253,6 +253,12 @@ class OptimizerFact:
     """Parameters that require a gradient and never had one."""
     n_missing: int
     """Trainable parameters of its models that it does not hold."""
+    has_weight_decay: bool = True
+    """Its groups have the setting."""
+    sparse: bool = False
+    """Some of its gradients are sparse (embeddings)."""
+    steps: int = 0
+    """Steps of its own; several optimizers may step in turns or one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +328,13 @@ class Facts:
     """Weights came from load_state_dict or from_pretrained before training."""
     compiled: bool = False
     """The program asked for torch.compile (switched off in trials)."""
+    with_closure: bool = False
+    """It steps with a closure, which computes the gradients inside of the step."""
+    steps_in_backward: bool = False
+    """Optimizers step inside of the backward pass, each with a part of the gradients."""
+    trains_again: bool = False
+    """It went on to train another model of the same kind (folds, an ensemble): only the first
+    training was looked at."""
     n_parameters: int = 0
     n_frozen: int = 0
     """Parameters of the models with requires_grad False, handed to an optimizer or not."""

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sweeper.types import Job, Outcome, Program
@@ -159,7 +160,9 @@ def _ended(session: Session) -> str:
 def _apply(session: Session, name: str, value: Any) -> None:
     from sweeper.remedies import all_remedies
 
+    session.remedy = name
     all_remedies()[name].apply(session, value)
+    session.remedy = ""
 
 
 def _inject(session: Session, name: str, value: Any) -> None:
@@ -226,18 +229,24 @@ def execute(program: Program) -> None:
         return
     sys.path.insert(0, str(program.path.parent))
     if program.kind == "function":
-        names = runpy.run_path(str(program.path), run_name=program.path.stem)
-        names[program.target]()
+        stem = program.path.stem
+        module = _run_file(program, f"{stem}_" if stem in sys.modules else stem)
+        getattr(module, program.target)()
         return
-    # Not runpy.run_path: pickling (DataLoader workers, torch.save) needs a real __main__
-    # that stays alive.
-    main = type(sys)("__main__")
-    main.__file__ = str(program.path)
-    main.__builtins__ = __builtins__  # type: ignore[attr-defined]
-    sys.modules["__main__"] = main
+    _run_file(program, "__main__")
+
+
+def _run_file(program: Program, name: str) -> ModuleType:
+    """Run a file as the module of that name, which stays alive: pickling (DataLoader workers,
+    torch.save) looks its classes up there. So not runpy.run_path."""
+    module = ModuleType(name)
+    module.__file__ = str(program.path)
+    module.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    sys.modules[name] = module
     with io.open_code(str(program.path)) as file:
         code = compile(file.read(), str(program.path), "exec")
-    exec(code, main.__dict__)
+    exec(code, module.__dict__)
+    return module
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import SWALR  # noqa: F401 - one more scheduler to be known
 
 from sweeper.program import seeds
 from sweeper.program.session import Session
@@ -23,24 +25,34 @@ Patch = Callable[[Any, str, Callable[[Any], Any]], None]
 def patch_model_facts(patch: Patch, current: Callable[[], Session | None]) -> None:
     """Schedulers, loaded weights, compilation."""
 
-    def announcing(method: str, name_of: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], Any]:
-        def make(original: Any) -> Any:
-            @functools.wraps(original)
-            def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-                result = original(self, *args, **kwargs)
-                session = current()
-                if session:
-                    session.notify(method, *name_of(self))
-                return result
+    def make_scheduler(original: Any) -> Any:
+        @functools.wraps(original)
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            session = current()
+            if session:
+                session.notify("scheduler_built", type(self).__name__)
 
-            return wrapper
+        return __init__
 
-        return make
+    def make_load(original: Any) -> Any:
+        @functools.wraps(original)
+        def load_state_dict(self: Any, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+            session = current()
+            if session:
+                session.models.weights_loaded(self, state_dict)
+            result = original(self, state_dict, *args, **kwargs)
+            if session:
+                session.notify("weights_loaded")
+            return result
 
-    from torch.optim.lr_scheduler import LRScheduler
+        return load_state_dict
 
-    patch(LRScheduler, "__init__", announcing("scheduler_built", lambda s: (type(s).__name__,)))
-    patch(torch.nn.Module, "load_state_dict", announcing("weights_loaded", lambda s: ()))
+    # Some (ReduceLROnPlateau, SequentialLR) do not call the constructor of their base class.
+    for scheduler in (LRScheduler, *_subclasses(LRScheduler)):
+        if "__init__" in scheduler.__dict__:
+            patch(scheduler, "__init__", make_scheduler)
+    patch(torch.nn.Module, "load_state_dict", make_load)
 
     def make_compile(original: Any) -> Any:
         @functools.wraps(original)
@@ -66,6 +78,12 @@ def patch_model_facts(patch: Patch, current: Callable[[], Session | None]) -> No
 
     patch(torch, "compile", make_compile)
     patch(torch.nn.Module, "compile", make_module_compile)
+
+
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
 
 
 def patch_seeds(patch: Patch, watched: Callable[[], bool]) -> None:

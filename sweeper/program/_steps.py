@@ -81,8 +81,7 @@ def watched(session: Session, optimizer: torch.optim.Optimizer, closure: Closure
         value = closure()
         if first:
             first = False
-            if not session.roots:
-                session.find_models(None)
+            session.models.find(None)
             session.seam_before_step(optimizer)
         else:
             session.seam_before_step_again(optimizer)

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch._jit_internal
+import torch._tensor
+import torch.nn.functional
+import torch.overrides
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
 
 MAX_OPERATIONS = 20_000
 """A forward with more operations than this is traced up to here only (memory of the trace)."""
@@ -77,7 +83,13 @@ ACTIVATION_MODULES = (
     nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh,
     nn.Sigmoid, nn.LogSigmoid,
 )  # fmt: skip
-_SKIPPED_FILES = ("functional.py", "overrides.py", "_tensor.py", "graph.py", "_jit_internal.py")
+_SKIPPED_FILES = {
+    __file__, *(str(m.__file__) for m in (
+        torch.nn.functional, torch.overrides, torch._tensor, torch._jit_internal,
+    )),
+}  # fmt: skip
+VIEWS = frozenset(("t", "transpose", "permute", "mT", "T", "H", "view", "reshape", "contiguous"))
+"""What gives a parameter another shape: the matrix in a product is still the parameter."""
 
 
 @dataclass
@@ -92,6 +104,7 @@ class Node:
     parameter: bool  # reads an nn.Parameter
     consumers: list[int] = field(default_factory=list)
     n_tensor_inputs: int = 0
+    weighs: bool = False  # a function of the program's own that is given a matrix of parameters
 
 
 class ModuleStack:
@@ -126,7 +139,7 @@ class ModuleStack:
 def call_site() -> str:
     """``file:line`` of the first frame that is neither ours nor torch's dispatch."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and os.path.basename(frame.f_code.co_filename) in _SKIPPED_FILES:
+    while frame.f_back is not None and frame.f_code.co_filename in _SKIPPED_FILES:
         frame = frame.f_back
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
@@ -143,12 +156,53 @@ def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
             yield from tensors_in(item, depth + 1)
 
 
-class TraceMode(TorchFunctionMode):
-    """Records nodes while gradients are enabled."""
+# Not annotated in torch.
+_push: Callable[[TorchFunctionMode], None] = torch.overrides._push_mode
+_pop: Callable[[], TorchFunctionMode] = torch.overrides._pop_mode
+_modes: Callable[[], list[TorchFunctionMode]] = torch.overrides._get_current_function_mode_stack
 
-    def __init__(self, stack: ModuleStack) -> None:
+
+def enter_below(mode: TorchFunctionMode) -> None:
+    """Push a mode under those of the program, which leave by popping the topmost.
+
+    A device context stays the lowest, as torch demands.
+    """
+    above = [_pop() for _ in range(torch._C._len_torch_function_stack())]
+    while above and isinstance(above[-1], DeviceContext):
+        _push(above.pop())
+    _push(mode)
+    for known in reversed(above):
+        _push(known)
+
+
+def leave(mode: TorchFunctionMode) -> None:
+    """Take a mode out of the stack, wherever it is."""
+    stack = [_pop() for _ in range(torch._C._len_torch_function_stack())]
+    for known in reversed(stack):
+        if known is not mode:
+            _push(known)
+
+
+class TraceMode(TorchFunctionMode):
+    """Records nodes while what is computed will have gradients.
+
+    Args:
+        stack: which module is running.
+        holders: id of a parameter without a module -> the module that stands for it.
+        wanted: whether to record now.
+        only_graph: record only what has gradients (before the model's first call is known).
+    """
+
+    def __init__(
+        self,
+        stack: ModuleStack,
+        holders: Mapping[int, nn.Module],
+        wanted: Callable[[], bool],
+        only_graph: bool = False,
+    ) -> None:
         super().__init__()
-        self.stack = stack
+        self.stack, self.holders, self.wanted = stack, dict(holders), wanted
+        self.only_graph = only_graph
         self.nodes: list[Node] = []
         self.producer: dict[int, int] = {}
         self.keep: list[Any] = []  # ids stay unique while the tensors live
@@ -158,30 +212,34 @@ class TraceMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.active and torch.is_grad_enabled():
-            self.record(getattr(func, "__name__", ""), args, kwargs or {}, result)
+        if self.active and self.wanted():
+            self.record(_name_of(func), args, kwargs or {}, result)
         return result
 
-    def record(self, operation: str, args: Any, kwargs: Any, result: Any) -> None:
+    def record(
+        self, operation: str, args: Any, kwargs: Any, result: Any, own_function: bool = False
+    ) -> None:
         outputs = list(tensors_in(result))
         if not outputs or operation in ("__get__", "detach", "backward", "requires_grad_"):
+            return
+        if own_function and all(id(t) in self.producer for t in outputs):
+            return  # known from inside (a checkpoint)
+        if self.only_graph and not any(t.requires_grad for t in outputs):
             return
         if len(self.nodes) >= MAX_OPERATIONS:
             self.active = False
             return
         inputs = [*tensors_in(args), *tensors_in(kwargs)]
-        module = self.stack.running[-1] if self.stack.running else None
-        if module is not None and id(module) not in self.modules:
-            self.modules[id(module)] = module
-            self.module_order.append(id(module))
+        weights = [t for t in inputs if isinstance(t, nn.Parameter) or id(t) in self.holders]
         node = Node(
             index=len(self.nodes),
             operation=operation,
-            module=id(module) if module is not None else 0,
+            module=self._module(operation, own_function, weights),
             site=call_site(),
             inputs=[self.producer.get(id(t), -1) for t in inputs],
-            parameter=any(isinstance(t, nn.Parameter) for t in inputs),
+            parameter=bool(weights),
             n_tensor_inputs=sum(t.dim() > 0 for t in inputs),
+            weighs=own_function and any(t.dim() >= 2 for t in weights),
         )
         for source in node.inputs:
             if source >= 0:
@@ -190,6 +248,20 @@ class TraceMode(TorchFunctionMode):
         for tensor in outputs:
             self.producer[id(tensor)] = node.index
             self.keep.append(tensor)
+            if operation in VIEWS and inputs and id(inputs[0]) in self.holders:
+                self.holders[id(tensor)] = self.holders[id(inputs[0])]
+
+    def _module(self, operation: str, own_function: bool, weights: list[torch.Tensor]) -> int:
+        """id of the module that an operation belongs to, 0 for none."""
+        module = self.stack.running[-1] if self.stack.running else None
+        if own_function or operation in WEIGHT_OPERATIONS:
+            module = next((h for t in weights if (h := self.holders.get(id(t)))), module)
+        if module is None:
+            return 0
+        if id(module) not in self.modules:
+            self.modules[id(module)] = module
+            self.module_order.append(id(module))
+        return id(module)
 
     def close(self) -> None:
         self.active = False
@@ -197,8 +269,21 @@ class TraceMode(TorchFunctionMode):
         self.producer.clear()
 
 
+def _name_of(func: Any) -> str:
+    """Name of a torch function; of an attribute's getter that of the attribute, where it is a view
+    (``x.T``)."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        attribute = getattr(getattr(func, "__self__", None), "__name__", "")
+        return attribute if attribute in VIEWS else name
+    return name
+
+
 class SwapMode(TorchFunctionMode):
     """Replaces activations that are called as functions, at given sites."""
+
+    entered: SwapMode | None = None
+    """The one of the present run."""
 
     def __init__(
         self,
@@ -209,6 +294,29 @@ class SwapMode(TorchFunctionMode):
         super().__init__()
         self.stack, self.swaps, self.path_of = stack, swaps, path_of
         self.count = 0
+
+    def __enter__(self) -> SwapMode:
+        SwapMode.entered = self
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        SwapMode.entered = None
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    @contextmanager
+    def in_force(cls) -> Iterator[None]:
+        """Replace in this thread too, where the run's main thread does (autograd's own threads)."""
+        mode = cls.entered
+        if mode is None or mode in _modes():
+            yield
+            return
+        _push(mode)
+        try:
+            yield
+        finally:
+            leave(mode)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -230,9 +338,11 @@ class SwapMode(TorchFunctionMode):
 class Graph:
     """Questions to a finished trace."""
 
-    def __init__(self, nodes: list[Node], loss_inputs: list[int]) -> None:
+    def __init__(self, nodes: list[Node], losses: list[tuple[str, int]]) -> None:
         self.nodes = nodes
-        self.loss_inputs = [i for i in loss_inputs if i >= 0]
+        self.losses = [(name, index) for name, index in losses if index >= 0]
+        """(name of the loss function or nothing, node that it is given)"""
+        self.loss_inputs = [index for _, index in self.losses]
         self.live = self._ancestors(self.loss_inputs)
 
     def _ancestors(self, start: list[int]) -> set[int]:
@@ -245,7 +355,7 @@ class Graph:
         return found
 
     def is_weight(self, node: Node) -> bool:
-        return node.operation in WEIGHT_OPERATIONS
+        return node.weighs or node.operation in WEIGHT_OPERATIONS
 
     def head(self) -> set[int]:
         """Weight operations from which the loss is reached through no other weight operation."""
@@ -262,9 +372,11 @@ class Graph:
                     todo.append(source)
         return found
 
-    def output_activation(self) -> str:
-        """The softmax, log_softmax or sigmoid nearest to the loss, behind the head; or nothing."""
-        seen, todo = set(self.loss_inputs), list(self.loss_inputs)
+    def output_activation(self, loss: str) -> str:
+        """The softmax, log_softmax or sigmoid nearest to the loss of that name, behind the head;
+        or nothing."""
+        todo = [index for name, index in self.losses if name == loss] or list(self.loss_inputs)
+        seen = set(todo)
         while todo:
             node = self.nodes[todo.pop(0)]
             if node.operation in OUTPUT_OPERATIONS:

@@ -11,7 +11,7 @@ class Hook:
     """A forward hook, or pre-hook, for one run.
 
     ``torch.save(model)`` and ``copy.deepcopy(model)`` carry every hook along. In its place goes a
-    call of the standard library that does nothing, so that a saved model loads where sweeper is not.
+    call of the standard library that does nothing, so a saved model loads where sweeper is not.
 
     Args:
         call: what torch calls, with the arguments of a forward hook.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+
+from sweeper.program.lazy import elements
+from sweeper.program.loose import LooseParameters
 
 
 def optimizer_parameters(optimizers: Iterable[torch.optim.Optimizer]) -> list[torch.Tensor]:
@@ -17,6 +23,12 @@ def optimizer_parameters(optimizers: Iterable[torch.optim.Optimizer]) -> list[to
             for parameter in group["params"]:
                 seen.setdefault(id(parameter), parameter)
     return list(seen.values())
+
+
+def rate_of(group: Mapping[str, Any]) -> float:
+    """Learning rate of a parameter group; NaN where it has none (a relative step, say)."""
+    rate = group.get("lr")
+    return math.nan if rate is None else float(rate)
 
 
 MAX_NODES = 200_000
@@ -49,7 +61,26 @@ def find_roots(
             visited.add(id(parent))
             top = parent
         roots.setdefault(id(top), top)
-    return sorted(roots.values(), key=lambda m: -sum(p.numel() for p in m.parameters()))
+    return sorted(roots.values(), key=lambda m: -elements(m))
+
+
+def shapes_of(module: nn.Module) -> tuple[Any, ...]:
+    """What tells a model from one of another kind: its class and its parameters."""
+    named = module.named_parameters()
+    shapes = tuple((name, () if is_lazy(p) else tuple(p.shape)) for name, p in named)
+    return type(module).__name__, shapes
+
+
+def copies_of(root: nn.Module, roots: Iterable[nn.Module]) -> list[nn.Module]:
+    """Living modules of the same kind that are no part of ``roots``: an averaged copy, a target
+    network."""
+    parts = {id(part) for r in roots for part in r.modules()}
+    shapes = shapes_of(root)
+    return [
+        module
+        for module in _modules()
+        if type(module) is type(root) and id(module) not in parts and shapes_of(module) == shapes
+    ]
 
 
 def left_out(optimizers: Iterable[torch.optim.Optimizer], roots: list[nn.Module]) -> int:
@@ -104,11 +135,23 @@ def _parents() -> dict[int, nn.Module]:
     return parents
 
 
+def _prefixes(roots: list[nn.Module]) -> list[str]:
+    """What the paths of each root begin with: nothing for a single one, else its position (``1:``).
+
+    Loose parameters have the names of the program's own variables.
+    """
+    modules = [root for root in roots if not isinstance(root, LooseParameters)]
+    many = len(modules) > 1
+    return [
+        f"{position}:" if many and not isinstance(root, LooseParameters) else ""
+        for position, root in enumerate(roots)
+    ]
+
+
 def module_paths(roots: list[nn.Module]) -> dict[int, str]:
     """id(module) -> path; with several roots a path begins with the root's position (``1:fc``)."""
     paths: dict[int, str] = {}
-    for position, root in enumerate(roots):
-        prefix = f"{position}:" if len(roots) > 1 else ""
+    for prefix, root in zip(_prefixes(roots), roots, strict=True):
         for name, module in root.named_modules():
             paths.setdefault(id(module), prefix + name)
     return paths
@@ -117,18 +160,16 @@ def module_paths(roots: list[nn.Module]) -> dict[int, str]:
 def module_by_path(roots: list[nn.Module]) -> dict[str, nn.Module]:
     """The inverse of `module_paths`."""
     found: dict[str, nn.Module] = {}
-    for position, root in enumerate(roots):
-        prefix = f"{position}:" if len(roots) > 1 else ""
+    for prefix, root in zip(_prefixes(roots), roots, strict=True):
         for name, module in root.named_modules():
-            found[prefix + name] = module
+            found.setdefault(prefix + name, module)
     return found
 
 
 def parameter_paths(roots: list[nn.Module]) -> dict[int, str]:
     """id(parameter) -> path, as `module_paths`; a tied parameter keeps its first name."""
     paths: dict[int, str] = {}
-    for position, root in enumerate(roots):
-        prefix = f"{position}:" if len(roots) > 1 else ""
+    for prefix, root in zip(_prefixes(roots), roots, strict=True):
         for name, parameter in root.named_parameters():
             paths.setdefault(id(parameter), prefix + name)
     return paths

@@ -23,6 +23,12 @@ class Observer:
     def models_found(self, roots: list[torch.nn.Module]) -> None:
         """Before the first forward after the first optimizer; surgery is done."""
 
+    def another_model(self) -> None:
+        """A model of another kind is trained from now on; the one that was found is done."""
+
+    def function_applied(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """An autograd function of the program's own was applied with gradients on."""
+
     def loader_built(self, index: int, loader: Any) -> None: ...
 
     def epoch_started(self, index: int) -> None:

@@ -7,26 +7,33 @@ Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``...
 |---|---|
 | ``__init__`` of every ``torch.optim.Optimizer`` subclass | built: outermost constructor only |
 | ``Optimizer.__init_subclass__`` | the same for classes that are made later |
+| ``Optimizer.add_param_group`` | what a fix put into a group may come in one of the program's |
 | ``Module.__call__``, only until the models are found | first forward after the first optimizer |
 | ``DataLoader.__init__`` | batch size |
 | ``DataLoader.__iter__`` | epochs |
 | ``_BaseDataLoaderIter.__next__`` | which loader trains |
 | losses of ``torch.nn.functional`` | logits and targets; facts of the loss and what is before it |
 | ``torch.autograd.backward`` and ``torch.Tensor.backward`` | the scalar that is trained |
+| ``torch.autograd.grad`` | the same, where a program hands out gradients itself |
 | ``GradScaler.scale``, ``GradScaler.step`` | undo the factor; count skipped steps |
+| ``torch.utils.checkpoint.checkpoint`` | its forward trains although gradients are off |
+| ``torch.autograd.Function.apply`` | a link of the data flow that torch does not announce |
 | ``torch.nn.utils.clip_grad_norm_`` | facts; a fix's clip replaces the program's |
 | ``torch.nn.utils.clip_grad_value_`` | the same |
 | ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy in eval |
 | ``LRScheduler.__init__`` | facts |
 | ``Module.load_state_dict`` | pretrained weights are never reinitialised |
 | ``torch.compile``, ``Module.compile`` | off: seams need eager code |
+| ``torch.distributed.init_process_group`` | one process needs no port; more cannot be watched |
+| ``torch.multiprocessing.spawn`` | one process is run here; more cannot be watched |
 | ``torch.manual_seed``, ``torch.seed``, ``torch.Generator`` | fresh seeds |
 | ``numpy.random.seed``, ``numpy.random.default_rng``, ``random.seed`` | fresh seeds |
 
 `install` puts trampolines in place once; they do nothing until `installed` names a session. They
 are installed before any other import, so that ``from torch.nn.functional import cross_entropy``
-takes the trampoline too. The table's last rows, from ``LRScheduler`` on, are put in place by
-``_seams_facts.py``.
+takes the trampoline too. Optimizers, calls and loaders are patched here, losses to comparisons in
+``_seams_gradients.py``, the table's last rows from ``LRScheduler`` on in ``_seams_facts.py`` and
+``_seams_processes.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +45,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -47,25 +53,18 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from sweeper.program import _seams_gradients
 from sweeper.program._aliases import patch_aliases
 from sweeper.program._seams_facts import patch_model_facts, patch_seeds
+from sweeper.program._seams_processes import patch_processes
 from sweeper.program._steps import Outermost, closure_of, with_closure
-from sweeper.program.graph import tensors_in
-from sweeper.program.session import LossCall, Session
-
-LOSSES = (
-    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss",
-    "gaussian_nll_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss",
-    "hinge_embedding_loss",
-)  # fmt: skip
+from sweeper.program.session import Session
 
 _current: Session | None = None
 _undo: list[tuple[Any, str, Any, Any]] = []
 """Owner, name, what it held, and what it holds now."""
 _handles: list[Any] = []
-_depth = {"optimizer": 0, "loss": 0, "backward": 0, "loader": 0}
-_scaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+_depth = {"optimizer": 0, "loader": 0}
 _outermost = Outermost()
 
 
@@ -94,12 +93,13 @@ def installed(session: Session, *, reseed: bool = True, aliases: bool = False) -
         previous, _current = _current, session
         for key in _depth:
             _depth[key] = 0
+        _seams_gradients.reset()
         _watch_calls(session)
         try:
             yield session
         finally:
             _unwatch_calls()
-            _scaled.clear()
+            _seams_gradients.reset()
             _outermost.clear()
             _current = previous
     finally:
@@ -118,11 +118,9 @@ def install(*, reseed: bool = True) -> None:
         return
     _patch_optimizers()
     _patch_data()
-    _patch_losses()
-    _patch_backward()
-    _patch_clips()
-    _patch_comparison()
+    _seams_gradients.patch_gradients(_patch, current)
     patch_model_facts(_patch, current)
+    patch_processes(_patch, current)
     if reseed:
         patch_seeds(_patch, lambda: _current is not None)
     _handles.append(register_optimizer_step_pre_hook(_before_step))
@@ -186,7 +184,20 @@ def _patch_optimizers() -> None:
 
         return classmethod(__init_subclass__)
 
+    def make_add_group(original: Any) -> Any:
+        @functools.wraps(original)
+        def add_param_group(self: Any, param_group: dict[str, Any]) -> None:
+            session = current()
+            if session and not _depth["optimizer"] and isinstance(param_group, dict):
+                held = param_group.get("params", ())
+                param_group["params"] = [held] if isinstance(held, torch.Tensor) else list(held)
+                session.seam_group_added(self, param_group)
+            original(self, param_group)
+
+        return add_param_group
+
     _patch(Optimizer, "__init_subclass__", make_init_subclass)
+    _patch(Optimizer, "add_param_group", make_add_group)
 
 
 def _outermost_constructor(original: Any) -> Any:
@@ -213,8 +224,7 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
     closure = closure_of(args, kwargs)
     if closure is not None:
         return with_closure(args, kwargs, session.seam_closure(optimizer, closure))
-    if not session.roots:
-        session.find_models(None)
+    session.models.find(None)
     session.seam_before_step(optimizer)
     return None
 
@@ -225,7 +235,8 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         session.seam_after_step(optimizer)
 
 
-_plain_call: list[Any] = []
+_calls: list[tuple[Any, Any]] = []
+"""(our ``Module.__call__``, what it is in place of), while models are looked for."""
 
 
 def _watch_calls(session: Session) -> None:
@@ -233,21 +244,22 @@ def _watch_calls(session: Session) -> None:
     the hooks that finding them registers must hold for that very call.
     """
     plain = torch.nn.Module.__call__
-    _plain_call.append(plain)
 
     def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if current() is session and session.optimizers:
-            session.seam_module_called(module, tensors_in([args, kwargs]))
-            if session.entered:
+        if current() is session and session.optimizers and not session.models.entered:
+            session.models.called(module, args, kwargs)
+            if session.models.entered:
                 _unwatch_calls()
         return plain(module, *args, **kwargs)
 
+    _calls.append((__call__, plain))
     torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]
 
 
 def _unwatch_calls() -> None:
-    if _plain_call:
-        torch.nn.Module.__call__ = _plain_call.pop()
+    # A program may have put its own in place meanwhile, around ours: then ours stays and is idle.
+    while _calls and torch.nn.Module.__call__ is _calls[-1][0]:
+        torch.nn.Module.__call__ = _calls.pop()[1]  # type: ignore[method-assign]
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -310,171 +322,3 @@ def _patch_data() -> None:
     _patch(DataLoader, "__init__", make_init)
     _patch(DataLoader, "__iter__", make_iter)
     _patch(_BaseDataLoaderIter, "__next__", make_next)
-
-
-# -- losses and backward ---------------------------------------------------------------------------
-
-
-def _patch_losses() -> None:
-    def make(name: str) -> Callable[[Any], Any]:
-        def wrap(original: Any) -> Any:
-            signature = inspect.signature(original)
-
-            @functools.wraps(original)
-            def loss(*args: Any, **kwargs: Any) -> Any:
-                session = current()
-                if session is None or _depth["loss"]:
-                    return original(*args, **kwargs)
-                _depth["loss"] += 1
-                try:
-                    bound = signature.bind(*args, **kwargs).arguments
-                    first, second = list(signature.parameters)[:2]
-                    options = {k: v for k, v in bound.items() if k not in (first, second)}
-                    call = LossCall(
-                        function=name, input=bound[first], target=bound[second], options=options
-                    )
-                    call = session.seam_loss(call)
-                    changed = globals()["F"].__dict__[call.function]
-                    value = getattr(changed, "__wrapped__", changed)(
-                        call.input, call.target, **call.options
-                    )
-                    session.notify("loss_computed", call, value)
-                    return value
-                finally:
-                    _depth["loss"] -= 1
-
-            return loss
-
-        return wrap
-
-    for name in LOSSES:
-        _patch(F, name, make(name))
-
-
-def _patch_backward() -> None:
-    def make(original: Any) -> Any:
-        @functools.wraps(original)
-        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            session = current()
-            if session is None or _depth["backward"]:
-                return original(tensors, *args, **kwargs)
-            loss = tensors if isinstance(tensors, torch.Tensor) else next(iter(tensors), None)
-            if isinstance(loss, torch.Tensor):
-                known = _scaled.pop(id(loss), None)
-                session.notify("backward", known[1] if known else loss)
-            _depth["backward"] += 1
-            try:
-                return original(tensors, *args, **kwargs)
-            finally:
-                _depth["backward"] -= 1
-
-        return backward
-
-    _patch(torch.autograd, "backward", make)
-    _patch(torch.Tensor, "backward", make)
-
-    from torch.amp.grad_scaler import GradScaler
-
-    def make_scale(original: Any) -> Any:
-        @functools.wraps(original)
-        def scale(self: Any, outputs: Any) -> Any:
-            result = original(self, outputs)
-            if current() and isinstance(outputs, torch.Tensor) and result is not outputs:
-                _scaled.clear()
-                _scaled[id(result)] = (result, outputs.detach())
-            return result
-
-        return scale
-
-    def make_step(original: Any) -> Any:
-        @functools.wraps(original)
-        def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            session = current()
-            before = session.step if session else 0
-            result = original(self, optimizer, *args, **kwargs)
-            if session and session.step == before:
-                main = session.primary or next(iter(session.optimizers), None)
-                if getattr(optimizer, "optimizer", optimizer) is main:
-                    session.notify("step_skipped", optimizer)
-            return result
-
-        return step
-
-    _patch(GradScaler, "scale", make_scale)
-    _patch(GradScaler, "step", make_step)
-
-
-# -- clips -----------------------------------------------------------------------------------------
-
-
-def _patch_clips() -> None:
-    import torch.nn.utils.clip_grad as clip_module
-
-    def make_norm(original: Any) -> Any:
-        @functools.wraps(original)
-        def clip_grad_norm_(
-            parameters: Any, max_norm: float, norm_type: float = 2.0, *args: Any, **kwargs: Any
-        ) -> Any:
-            session = current()
-            if session is None:
-                return original(parameters, max_norm, norm_type, *args, **kwargs)
-            tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
-            called = session.seam_clip_call("norm", float(max_norm), float(norm_type))
-            if called is None:
-                return original(tensors, float("inf"), norm_type, *args, **kwargs)
-            max_norm = called
-            skip = session.seam_program_clip("norm", tensors, float(max_norm), float(norm_type))
-            limit = float("inf") if skip else max_norm
-            total = original(tensors, limit, norm_type, *args, **kwargs)
-            session.notify(
-                "program_clipped",
-                "norm",
-                float(max_norm),
-                float(norm_type),
-                None if skip else total,
-            )
-            return total
-
-        return clip_grad_norm_
-
-    def make_value(original: Any) -> Any:
-        @functools.wraps(original)
-        def clip_grad_value_(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
-            session = current()
-            if session is None:
-                original(parameters, clip_value, *args, **kwargs)
-                return
-            tensors = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
-            called = session.seam_clip_call("value", float(clip_value), float("inf"))
-            if called is None:
-                return
-            clip_value = called
-            if not session.seam_program_clip("value", tensors, float(clip_value), float("inf")):
-                original(tensors, clip_value, *args, **kwargs)
-            session.notify("program_clipped", "value", float(clip_value), float("inf"), None)
-
-        return clip_grad_value_
-
-    for owner in (clip_module, torch.nn.utils):
-        _patch(owner, "clip_grad_norm_", make_norm)
-        _patch(owner, "clip_grad_value_", make_value)
-
-
-# -- the program's own accuracy --------------------------------------------------------------------
-
-
-def _patch_comparison() -> None:
-    def make(original: Any) -> Any:
-        @functools.wraps(original)
-        def eq(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
-            session = _current
-            # With gradients on too: many programs compare after their no_grad block has ended.
-            if session is not None and not session.observing:
-                session.notify("compared", left, right)
-            return original(left, right, *args, **kwargs)
-
-        return eq
-
-    _patch(torch.Tensor, "__eq__", make)
-    _patch(torch.Tensor, "eq", make)
-    _patch(torch, "eq", make)

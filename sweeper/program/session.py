@@ -7,10 +7,9 @@ the seams (`sweeper.program.seams`) call the methods whose names begin with ``se
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +18,10 @@ import torch
 from torch import nn
 
 from sweeper.program._steps import Closure, watched
-from sweeper.program.hooks import Hook
-from sweeper.program.models import find_roots, optimizer_parameters
+from sweeper.program.finding import ModelCallback, Models
+from sweeper.program.graph import tensors_in
+from sweeper.program.groups import GroupValue, GroupValues, Shape
+from sweeper.program.models import optimizer_parameters
 from sweeper.program.observer import Observer
 from sweeper.types import Facts
 
@@ -48,8 +49,6 @@ class LossCall:
 
 
 Parameters = list[torch.Tensor]
-GroupValue = Callable[[torch.optim.Optimizer, int, Any], Any]
-Shape = Callable[[int, int], float]
 MAX_SWALLOWED = 3
 """A program that swallows the budget's exception (bare except) so often is ended for good."""
 MAX_WATCH_ERRORS = 5
@@ -75,7 +74,13 @@ class Session:
         self.step = 0
         self.optimizers: list[torch.optim.Optimizer] = []
         self.primary: torch.optim.Optimizer | None = None
-        self.roots: list[nn.Module] = []
+        """The first that steps, or the one that was built to go on when it had ended."""
+        self.models = Models(self)
+        self.groups = GroupValues(facts, self.optimizers)
+        self.remedy = ""
+        """Name of the remedy whose ``apply`` is running."""
+        self.trains_again = False
+        """It goes on to train another model of the same kind."""
         self.loaders: list[Any] = []
         self.observers: list[Observer] = []
         self.applied: dict[str, dict[str, Any]] = {}
@@ -88,15 +93,16 @@ class Session:
         self.started = time.monotonic()
         self.observing = False
         self._silent = False
-        self._models_found = False
-        self.given_roots: list[nn.Module] = []
-        """Modules that somebody named as the trained ones, whatever holds them."""
-        self.entered = False
-        """A module was called with gradients, or a step came without: nothing is looked for."""
-        self._entries: list[nn.Module] = []
-        self._hooks: list[Any] = []
+        self.in_backward = False
+        """The autograd engine is at work: what steps or is computed now belongs to it."""
+        self.with_closure = False
+        """The program steps with a closure."""
+        self.by_hand = False
+        """The program hands gradients to its parameters itself."""
+        self._hand_made: torch.Tensor | None = None  # the loss of torch.autograd.grad
+        self._built: dict[int, int] = {}  # id of an optimizer -> steps made when it was built
+        self._joined: set[int] = set()  # id of each parameter that we put into a group
         self._optimizer_callbacks: list[Callable[[torch.optim.Optimizer], None]] = []
-        self._model_callbacks: list[Callable[[list[nn.Module]], None]] = []
         self._input_callbacks: list[Callable[..., tuple[Any, Any]]] = []
         self._loader_callbacks: list[Callable[[int, dict[str, Any]], dict[str, Any]]] = []
         self._loss_callbacks: list[Callable[[LossCall], LossCall]] = []
@@ -105,12 +111,6 @@ class Session:
         self._after_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._clip_callbacks: list[Callable[[str, Parameters, float, float], bool]] = []
         self._clip_calls: list[Callable[[str, float, float], float | None]] = []
-        self._overrides: dict[str, GroupValue] = {}
-        self._lr_peak: float | None = None
-        self._lr_shape: Shape | None = None
-        self._restore: list[tuple[dict[str, Any], str, Any, Any]] = []
-        self.overwritten: dict[str, int] = {}
-        """Key of the parameter groups -> steps inside which the program undid what a fix set."""
 
     # -- what remedies call ------------------------------------------------------------------------
 
@@ -121,18 +121,24 @@ class Session:
         """
         self._optimizer_callbacks.append(callback)
 
-    def on_model(self, callback: Callable[[list[nn.Module]], None]) -> None:
+    def on_model(self, callback: ModelCallback) -> None:
         """``callback(roots)`` once, before the first forward after the first optimizer.
 
         The place for surgery.
         """
-        self._model_callbacks.append(callback)
+        self.models.callbacks.append((self.remedy, callback))
+        self._reaches_models()
 
     def on_input(self, callback: Callable[..., tuple[Any, Any]]) -> None:
         """``callback(module, args, kwargs) -> (args, kwargs)`` at every forward of a model,
         train and eval.
         """
         self._input_callbacks.append(callback)
+        self._reaches_models()
+
+    def _reaches_models(self) -> None:
+        if self.remedy:
+            self.models.reaching[self.remedy] = None
 
     def on_loader(self, callback: Callable[[int, dict[str, Any]], dict[str, Any]]) -> None:
         """``callback(index, arguments) -> arguments`` of a DataLoader under construction."""
@@ -159,7 +165,7 @@ class Session:
 
         The program's own value is restored after it.
         """
-        self._overrides[key] = value
+        self.groups.values[key] = value
 
     def set_lr(self, *, peak: float | None = None, shape: Shape | None = None) -> None:
         """The rate at a step is peak * shape(step, total_steps).
@@ -167,8 +173,8 @@ class Session:
         Without ``shape`` the program's own shape: its rate divided by its peak.
         Without ``peak`` the program's.
         """
-        self._lr_peak = peak if peak is not None else self._lr_peak
-        self._lr_shape = shape or self._lr_shape
+        self.groups.peak = peak if peak is not None else self.groups.peak
+        self.groups.shape = shape or self.groups.shape
 
     def join_optimizer(self, new: list[nn.Parameter], like: torch.Tensor) -> None:
         """Put new parameters into the group that holds ``like``.
@@ -176,13 +182,30 @@ class Session:
         No group is added: schedulers keep one value per group.
         A parameter that is in a group stays where it is.
         """
+        reason = self._cannot_join(new, like)
+        if reason and self.models.operating:
+            self.refuse(self.models.operating, reason)
         for optimizer in self.optimizers:
             held = {id(p) for group in optimizer.param_groups for p in group["params"]}
             for group in optimizer.param_groups:
                 if any(p is like for p in group["params"]):
-                    group["params"].extend(p for p in new if id(p) not in held)
+                    joining = [p for p in new if id(p) not in held]
+                    group["params"].extend(joining)
+                    self._joined |= {id(p) for p in joining}
                     return
         raise ValueError("join_optimizer: `like` must be held by an optimizer")
+
+    def _cannot_join(self, new: list[nn.Parameter], like: torch.Tensor) -> str:
+        """Why the optimizer of ``like`` cannot hold the parameters as well, or empty."""
+        if self.facts and self.facts.steps_in_backward:
+            return "its optimizers step inside of backward and would miss what is added"
+        owners = [o for o in self.optimizers if any(p is like for p in optimizer_parameters([o]))]
+        name = type(owners[0]).__name__ if owners else ""
+        if name == "SparseAdam":
+            return "its SparseAdam takes sparse gradients only"
+        if name == "Muon" and any(p.dim() != 2 for p in new):
+            return "its Muon takes matrices only"
+        return ""
 
     def confirm(self, remedy: str, **evidence: Any) -> None:
         """Record what a remedy really did (plain JSON values)."""
@@ -193,6 +216,12 @@ class Session:
         self.refused[remedy] = reason
         self.stop_reason = "not_applied"
         raise NotApplied(f"{remedy}: {reason}")
+
+    def refuse_program(self, reason: str) -> None:
+        """The program cannot be watched at all: the run ends as one without an optimizer."""
+        self.refused["program"] = reason
+        self.stop_reason = "no_optimizer"
+        raise BudgetReached(self.stop_reason)
 
     def functional_swap(
         self, sites: set[str], replacement: Callable[[torch.Tensor], torch.Tensor]
@@ -216,8 +245,33 @@ class Session:
     # -- what the seams call -----------------------------------------------------------------------
 
     @property
+    def roots(self) -> list[nn.Module]:
+        """The trained models, most parameters first; empty until they are found."""
+        return self.models.roots
+
+    @property
     def entries(self) -> list[nn.Module]:
-        return self._entries
+        """The modules whose calls are watched."""
+        return self.models.entries
+
+    @property
+    def given_roots(self) -> list[nn.Module]:
+        """Modules that somebody named as the trained ones, whatever holds them."""
+        return self.models.given
+
+    @given_roots.setter
+    def given_roots(self, modules: list[nn.Module]) -> None:
+        self.models.given = modules
+
+    @property
+    def finished(self) -> bool:
+        """The program's training is over by itself, or was so until now."""
+        return self.stop_reason in ("", "finished")
+
+    @property
+    def overwritten(self) -> dict[str, int]:
+        """Key of the parameter groups -> steps inside which the program undid what a fix set."""
+        return self.groups.overwritten
 
     def notify(self, method: str, *args: Any) -> None:
         """Call every observer; what they compute themselves passes the seams unseen.
@@ -249,73 +303,29 @@ class Session:
 
     def seam_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizers.append(optimizer)
+        self._built[id(optimizer)] = self.step
         for callback in self._optimizer_callbacks:
             callback(optimizer)
         self.notify("optimizer_built", optimizer)
-
-    def seam_module_called(self, module: nn.Module, inputs: Iterable[torch.Tensor]) -> None:
-        """Forward of a module after the first optimizer, until one has gradients:
-        find models, operate, watch entries.
-        """
-        training = torch.is_grad_enabled()
-        if self.entered or not self.optimizers or (self._models_found and not training):
-            return
-        wanted = {id(p) for p in optimizer_parameters(self.optimizers)}
-        if not any(id(p) in wanted for p in module.parameters()):
-            return  # a metric, a loss, an unrelated teacher
-        self.find_models(module, inputs)
-        # A validation may have come first, and have called the whole where training calls a part.
-        self._enter(module)
-        self.entered = training or not self.roots
-
-    def find_models(
-        self, first_called: nn.Module | None, inputs: Iterable[torch.Tensor] = ()
-    ) -> None:
-        """Fill ``roots`` and let remedies and observers at them.
-
-        Random state is kept aside meanwhile.
-        """
-        if self._models_found:
-            return
-        self._models_found = True
-        self.roots = self._find_roots(inputs)
-        gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-        with torch.random.fork_rng(devices=gpus):
-            torch.default_generator.manual_seed(9_000_001 + self.seed)
-            if gpus:
-                torch.cuda.manual_seed_all(9_000_001 + self.seed)
-            for callback in self._model_callbacks:
-                callback(self.roots)
-        for module in (*self.roots, *([first_called] if first_called is not None else ())):
-            # The program may call parts, not the whole:
-            # a LightningModule's layers, an encoder by itself.
-            self._enter(module)
-        self.notify("models_found", self.roots)
-
-    def _find_roots(self, inputs: Iterable[torch.Tensor]) -> list[nn.Module]:
-        found = find_roots(optimizer_parameters(self.optimizers), inputs)
-        if not self.given_roots:
-            return found
-        inside = {id(m) for root in self.given_roots for m in root.modules()}
-        around = {id(r) for r in found if any(id(m) in inside for m in r.modules())}
-        return [*self.given_roots, *(r for r in found if id(r) not in around)]
-
-    def _enter(self, module: nn.Module) -> None:
-        if any(module is entry for entry in self._entries):
-            return
-        self._entries.append(module)
-        called = Hook(self._entry_called, on_copies=True)
-        self._hooks.append(module.register_forward_pre_hook(called, with_kwargs=True))
-        self._hooks.append(module.register_forward_hook(Hook(self._entry_returned)))
+        self.models.optimizer_built()
 
     def close(self) -> None:
         """Leave the program's modules as they were found; the session hears nothing any more."""
-        while self._hooks:
-            self._hooks.pop().remove()
+        self.models.close()
 
-    def _entry_called(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        """Copies of an entry are given what the entry is given; only the entry itself is watched."""
-        watched = any(module is entry for entry in self._entries)
+    def seam_group_added(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> None:
+        """The program adds a group: parameters that we put elsewhere before move into it."""
+        new = {id(p) for p in group["params"]} & self._joined
+        if not new:
+            return
+        for known in self.optimizers if any(optimizer is o for o in self.optimizers) else ():
+            for old in known.param_groups:
+                old["params"][:] = [p for p in old["params"] if id(p) not in new]
+        self._joined -= new
+
+    def entry_called(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        """Copies of an entry are given what it is given; only the entry itself is watched."""
+        watched = any(module is entry for entry in self.entries)
         if not self._input_callbacks:
             if watched:
                 self.notify("entry_forward", module, args, kwargs)
@@ -326,7 +336,7 @@ class Session:
             self.notify("entry_forward", module, args, kwargs)
         return args, kwargs
 
-    def _entry_returned(self, module: nn.Module, args: Any, output: Any) -> None:
+    def entry_returned(self, module: nn.Module, args: Any, output: Any) -> None:
         self.notify("entry_output", module, output)
 
     def seam_loader_arguments(self, index: int, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -338,6 +348,19 @@ class Session:
         for callback in self._loss_callbacks:
             call = callback(call)
         return call
+
+    def seam_backward(self, loss: torch.Tensor) -> None:
+        self._hand_made = None
+        self.notify("backward", loss)
+
+    def seam_grad(self, outputs: Any, inputs: Any) -> None:
+        """Gradients of a scalar by parameters count as a backward, unless one comes as well."""
+        loss = outputs if isinstance(outputs, torch.Tensor) else next(iter(outputs), None)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            return
+        held = {id(p) for p in optimizer_parameters(self.optimizers)}
+        if any(id(t) in held for t in tensors_in([inputs])):
+            self._hand_made = loss
 
     def seam_clip_call(self, kind: str, max_norm: float, norm_type: float) -> float | None:
         limit: float | None = max_norm
@@ -356,8 +379,15 @@ class Session:
         if not any(optimizer is o for o in self.optimizers):
             return
         self._stop_if_told()
-        if self.primary is None:
-            self.primary = optimizer
+        if self._takes_over(optimizer):
+            followed, self.primary = self.primary is not None, optimizer
+            if followed:
+                self.models.succeeded(optimizer)
+                self._stop_if_told()
+        if self._hand_made is not None:
+            loss, self._hand_made = self._hand_made, None
+            self.by_hand = True
+            self.notify("backward", loss)
         for callback in self._at_step:
             callback(optimizer)
         self.notify("gradients_ready", optimizer)
@@ -371,6 +401,7 @@ class Session:
         if not any(optimizer is o for o in self.optimizers):
             return closure
         self._stop_if_told()
+        self.with_closure = True
         self._put_values(optimizer)
         return watched(self, optimizer, closure)
 
@@ -382,12 +413,17 @@ class Session:
 
     def take_back_values(self) -> None:
         """The program's own values return into the parameter groups."""
-        for group, key, program_value, ours in self._restore:
-            if group[key] is ours or group[key] == ours:
-                group[key] = program_value
-            else:  # the optimizer's own step wrote it: what the fix set did not hold
-                self.overwritten[key] = self.overwritten.get(key, 0) + 1
-        self._restore.clear()
+        self.groups.take_back()
+
+    def _put_values(self, optimizer: torch.optim.Optimizer) -> None:
+        self.groups.put(optimizer, self.primary or optimizer, self.step, self.total_steps)
+
+    def _takes_over(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Nobody counts the steps yet, or who did made none since this one was built."""
+        if self.primary is None:
+            return True
+        built = self._built.get(id(optimizer), 0)
+        return optimizer is not self.primary and 0 < built == self.step
 
     def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not any(optimizer is o for o in self.optimizers):
@@ -396,7 +432,7 @@ class Session:
         for callback in self._after_step:
             callback(optimizer)
         self.notify("after_step", optimizer)
-        self.entered = True
+        self.models.entered = True
         if optimizer is self.primary:
             self.step += 1
             if self.max_steps is not None and self.step >= self.max_steps:
@@ -415,38 +451,3 @@ class Session:
             if self.swallowed > MAX_SWALLOWED:
                 self.on_abandon()
             raise BudgetReached(self.stop_reason)
-
-    def _put_values(self, optimizer: torch.optim.Optimizer) -> None:
-        for index, group in enumerate(optimizer.param_groups):
-            if self._lr_peak is not None or self._lr_shape is not None:
-                self._put(group, "lr", self._rate(optimizer, index, float(group["lr"])))
-            for key, function in self._overrides.items():
-                if key in group:
-                    self._put(group, key, function(optimizer, index, group[key]))
-
-    def _put(self, group: dict[str, Any], key: str, value: Any) -> None:
-        if isinstance(group[key], torch.Tensor):
-            value = torch.full_like(group[key], value)
-        self._restore.append((group, key, group[key], value))
-        group[key] = value
-
-    def _rate(self, optimizer: torch.optim.Optimizer, index: int, own: float) -> float:
-        program_peak = self._program_peak(optimizer, index, own)
-        peak = self._lr_peak if self._lr_peak is not None else program_peak
-        if self._lr_peak is not None and index > 0:
-            # Several groups keep their proportions to the first (a smaller rate for a body, say).
-            first = self._program_peak(optimizer, 0, float(optimizer.param_groups[0]["lr"]))
-            peak *= program_peak / first if first > 0 else 1.0
-        if self._lr_shape is not None:
-            return peak * self._lr_shape(self.step, self.total_steps)
-        return peak * (own / program_peak if program_peak > 0 else 1.0)
-
-    def _program_peak(self, optimizer: torch.optim.Optimizer, index: int, own: float) -> float:
-        position = next((i for i, o in enumerate(self.optimizers) if o is optimizer), 0)
-        if self.facts and position < len(self.facts.optimizers):
-            peaks = self.facts.optimizers[position].peak_lr
-            if index < len(peaks) and math.isfinite(peaks[index]) and peaks[index] > 0:
-                return peaks[index]
-        group = optimizer.param_groups[index]
-        promised = [float(group[k]) for k in ("initial_lr", "max_lr") if k in group]
-        return max([own, *promised])

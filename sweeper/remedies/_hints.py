@@ -33,6 +33,16 @@ def peak_rate(facts: Facts) -> float:
     return rates[0] if rates and math.isfinite(rates[0]) else math.nan
 
 
+def without_rate(facts: Facts) -> str:
+    """Why there is no learning rate to set, or empty."""
+    if not facts.optimizers:
+        return "the program built no optimizer"
+    first = facts.optimizers[0]
+    if first.steps and math.isnan(first.first_lr):
+        return f"{first.name} finds its step sizes without a learning rate"
+    return ""
+
+
 def operable(layer: LayerFact) -> bool:
     """A Linear or conv layer outside attention."""
     return any(layer.kind.endswith(kind) for kind in HIDDEN_KINDS) and not layer.in_attention
@@ -55,6 +65,8 @@ def hidden_layers(facts: Facts) -> list[LayerFact]:
 
 def integer_inputs(facts: Facts) -> str:
     """Why the inputs are not numbers to be scaled, or empty."""
+    if not facts.input_dtype:
+        return "no model is called with a tensor of the data"
     if facts.input_dtype and not any(k in facts.input_dtype for k in ("float", "half")):
         return f"the model's inputs are {facts.input_dtype}, such as token ids, not measurements"
     return ""

@@ -57,7 +57,11 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 
 
 def refusal(facts: Facts) -> str:
-    return "" if facts.optimizers else "the program built no optimizer"
+    if not facts.optimizers:
+        return "the program built no optimizer"
+    if facts.steps_in_backward:
+        return "its optimizers step inside of backward, before the norm of all gradients is known"
+    return ""
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
@@ -118,9 +122,9 @@ def total_norm(gradients: list[torch.Tensor], norm_type: float) -> torch.Tensor:
 
     def norm(gradient: torch.Tensor) -> torch.Tensor:
         values = gradient.coalesce().values() if gradient.is_sparse else gradient
-        found: torch.Tensor = torch.linalg.vector_norm(
-            values.detach(), norm_type, dtype=torch.float32
-        )
+        # Half precision overflows in the sum of squares.
+        wide = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else None
+        found: torch.Tensor = torch.linalg.vector_norm(values.detach(), norm_type, dtype=wide)
         return found
 
     device = gradients[0].device

@@ -67,7 +67,7 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 
 
 def refusal(facts: Facts) -> str:
-    return "" if facts.optimizers else "the program built no optimizer"
+    return _hints.without_rate(facts)
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:

@@ -49,7 +49,10 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 def refusal(facts: Facts) -> str:
     if not facts.optimizers:
         return "the program built no optimizer"
-    return next((IMPOSSIBLE[o.name] for o in facts.optimizers if o.name in IMPOSSIBLE), "")
+    reason = next((IMPOSSIBLE[o.name] for o in facts.optimizers if o.name in IMPOSSIBLE), "")
+    if not reason and any(o.sparse for o in facts.optimizers):
+        return "some gradients are sparse (embeddings), which most of the classes cannot take"
+    return reason
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:

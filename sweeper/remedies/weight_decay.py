@@ -44,8 +44,11 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 def refusal(facts: Facts) -> str:
     if not facts.optimizers:
         return "the program built no optimizer"
-    if facts.optimizers[0].name == "LBFGS":
-        return "LBFGS has no weight decay"
+    if not any(o.has_weight_decay for o in facts.optimizers):
+        names = " and ".join(sorted({o.name for o in facts.optimizers}))
+        return f"{names} has no weight decay"
+    if any(o.sparse and o.has_weight_decay for o in facts.optimizers):
+        return "torch decays no weights whose gradients are sparse"
     return ""
 
 

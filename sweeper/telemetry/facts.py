@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sweeper.program.checkpoints import grad_wanted
+from sweeper.program.finding import holders_of
 from sweeper.program.graph import (
     ACTIVATION_MODULES,
     ACTIVATIONS,
@@ -19,8 +21,11 @@ from sweeper.program.graph import (
     ModuleStack,
     Node,
     TraceMode,
+    enter_below,
+    leave,
 )
-from sweeper.program.models import left_out, module_paths, optimizer_parameters
+from sweeper.program.loose import Held
+from sweeper.program.models import left_out, module_paths, optimizer_parameters, rate_of
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.targets import Targets
 from sweeper.types import (
@@ -40,34 +45,47 @@ NORM_MODULES = (
 
 @dataclass
 class Tracer:
-    """Traces the first training forward of the baseline."""
+    """Traces the first training forwards of the baseline, until every model has been seen."""
 
     stack: ModuleStack = field(default_factory=ModuleStack)
     mode: TraceMode | None = None
-    loss_inputs: list[int] = field(default_factory=list)
+    losses: list[tuple[str, int]] = field(default_factory=list)
+    """(name of the loss function or nothing, node that it is given)"""
     done: bool = False
+    _waiting: list[set[int]] = field(default_factory=list)  # ids of the modules of each root
+    _since_backward: int = 0
 
-    def start(self) -> None:
+    def start(self, roots: list[nn.Module], only_graph: bool) -> None:
         if self.mode is None and not self.done:
+            self._waiting = [{id(m) for m in root.modules()} for root in roots]
             self.stack.__enter__()
-            self.mode = TraceMode(self.stack)
-            self.mode.__enter__()  # type: ignore[no-untyped-call]
+            self.mode = TraceMode(self.stack, holders_of(roots), grad_wanted, only_graph)
+            enter_below(self.mode)
 
     def loss(self, call: LossCall) -> None:
-        if self.mode is not None and torch.is_grad_enabled() and not self.loss_inputs:
-            self.loss_inputs = [self.mode.producer.get(id(call.input), -1)]
+        if self.mode is not None and not self.done and torch.is_grad_enabled():
+            self.losses.append((call.function, self.mode.producer.get(id(call.input), -1)))
+            self._since_backward += 1
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def function(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        if self.mode is not None and self.mode.active:
+            self.mode.record(name, args, {}, result, own_function=True)
+
+    def backward(self, loss: torch.Tensor, step: int) -> None:
+        """A backward begins; further models may still be called, up to the second step's."""
         if self.mode is None or self.done:
             return
-        if not self.loss_inputs:
-            self.loss_inputs = [self.mode.producer.get(id(loss), -1)]
-        self.stop()
+        if not self._since_backward:
+            self.losses.append(("", self.mode.producer.get(id(loss), -1)))
+        self._since_backward = 0
+        seen = set(self.mode.modules)
+        if step or all(root & seen for root in self._waiting):
+            self.stop()
 
     def stop(self) -> None:
         if self.mode is not None and not self.done:
             self.done = True
-            self.mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            leave(self.mode)
             self.mode.close()
             self.stack.__exit__()
 
@@ -81,8 +99,7 @@ class GraphFacts:
         self.modules = mode.modules if mode else {}
         nodes = mode.nodes if mode else []
         self._name_composed(nodes)
-        self.graph = Graph(nodes, tracer.loss_inputs)
-        self.output_activation = self.graph.output_activation()
+        self.graph = Graph(nodes, tracer.losses)
 
     def _name_composed(self, nodes: list[Node]) -> None:
         """An activation module that is written out in several operations (a GELU by tanh) counts as
@@ -103,11 +120,12 @@ class GraphFacts:
             if path is None or path in out or not self.graph.is_weight(node):
                 continue
             module = self.modules[node.module]
-            if not any(p.dim() >= 2 for p in module.parameters(recurse=False)):
+            if not any(p.dim() >= 2 for p in _own_parameters(module)):
                 continue
             n_in, n_out = _widths(module)
+            kind = "Parameter" if isinstance(module, Held) else type(module).__name__
             out[path] = LayerFact(
-                name=path, kind=type(module).__name__, n_in=n_in, n_out=n_out,
+                name=path, kind=kind, n_in=n_in, n_out=n_out,
                 is_output=node.index in head, followed_by=self.graph.followed_by(node),
                 in_attention=(
                     self._in_attention(node) or node.operation == "multi_head_attention_forward"
@@ -181,6 +199,8 @@ class GraphFacts:
             path = self.paths.get(node.module)
             if path is None or path in out or not self.graph.is_weight(node):
                 continue
+            if isinstance(self.modules[node.module], Held):
+                continue  # never called, so that nothing can be hooked
             upstream = list(self.graph.upstream(node))
             weights = [n for n in upstream if self.graph.is_weight(n)]
             if not weights or node.operation in ("multi_head_attention_forward", "embedding"):
@@ -216,7 +236,18 @@ def _composed_activation(module: nn.Module) -> str:
     return next((known for word, known in words.items() if word in name), "")
 
 
+def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that a module computes with: its own, and those that make up a parametrised
+    weight (weight and spectral normalisation)."""
+    parts = getattr(module, "parametrizations", None)
+    more = list(parts.parameters()) if isinstance(parts, nn.Module) else []
+    return [*module.parameters(recurse=False), *more]
+
+
 def _widths(module: nn.Module) -> tuple[int, int]:
+    if isinstance(module, Held):  # rows @ matrix
+        shape = module.tensor.shape
+        return (int(shape[0]), int(shape[1])) if len(shape) > 1 else (0, 0)
     for a, b in (
         ("in_features", "out_features"), ("in_channels", "out_channels"),
         ("input_size", "hidden_size"), ("num_embeddings", "embedding_dim"),
@@ -239,6 +270,12 @@ class Collector:
     first_lr: dict[int, float] = field(default_factory=dict)
     last_lr: dict[int, float] = field(default_factory=dict)
     lr_changes: int = 0
+    own_steps: dict[int, int] = field(default_factory=dict)
+    """id of an optimizer -> its steps"""
+    sparse: set[int] = field(default_factory=set)
+    """ids of optimizers that had a sparse gradient"""
+    with_closure: bool = False
+    in_backward: bool = False
     ever_grad: set[int] = field(default_factory=set)
     kept_grads: list[bool] = field(default_factory=list)
     eval_mode_forwards: int = 0
@@ -256,7 +293,7 @@ class Collector:
     def rates(self, optimizer: torch.optim.Optimizer) -> None:
         """Before a step: the program's own rates, and which parameters have gradients."""
         key = id(optimizer)
-        rates = [float(g["lr"]) for g in optimizer.param_groups]
+        rates = [rate_of(g) for g in optimizer.param_groups]
         peaks = self.peak_lr.setdefault(key, [0.0] * len(rates))
         peaks.extend([0.0] * (len(rates) - len(peaks)))
         self.peak_lr[key] = [max(a, b) for a, b in zip(peaks, rates, strict=True)]
@@ -267,10 +304,18 @@ class Collector:
         for parameter in optimizer_parameters([optimizer]):
             if parameter.grad is not None:
                 self.ever_grad.add(id(parameter))
+                if parameter.grad.is_sparse:
+                    self.sparse.add(key)
+
+    def stepped(self, optimizer: torch.optim.Optimizer, session: Session) -> None:
+        """Before a step: what is cheap enough to be looked at every time."""
+        self.own_steps[id(optimizer)] = self.own_steps.get(id(optimizer), 0) + 1
+        self.with_closure |= session.with_closure
+        self.in_backward |= session.in_backward
 
     def last_rates(self, optimizer: torch.optim.Optimizer) -> None:
         """The cheap part of `rates`, at every step."""
-        key, rate = id(optimizer), float(optimizer.param_groups[0]["lr"])
+        key, rate = id(optimizer), rate_of(optimizer.param_groups[0])
         if self.last_lr.get(key) != rate:
             self.rates(optimizer)
 
@@ -279,11 +324,11 @@ class Collector:
         a run that was cut while its rate had not begun to fall: a schedule may never reach it."""
         key = id(optimizer)
         groups = optimizer.param_groups
-        seen = self.peak_lr.get(key, [float(g["lr"]) for g in groups])
+        seen = self.peak_lr.get(key, [rate_of(g) for g in groups])
         falling = seen and self.last_lr.get(key, 0.0) < seen[0]
         if finished or falling:
             return tuple(seen)
-        promised = [max(float(g.get(k, 0.0)) for k in ("initial_lr", "max_lr")) for g in groups]
+        promised = [max(float(g.get(k) or 0.0) for k in ("initial_lr", "max_lr")) for g in groups]
         return tuple(max(a, b) for a, b in zip(seen, promised, strict=False))
 
     def optimizers(self, session: Session) -> tuple[OptimizerFact, ...]:
@@ -296,16 +341,19 @@ class Collector:
         ) + left_out(session.optimizers, session.roots)
         out = []
         for optimizer in session.optimizers:
-            key, group = id(optimizer), optimizer.param_groups[0]
+            key, groups = id(optimizer), optimizer.param_groups
             parameters = optimizer_parameters([optimizer])
             out.append(
                 OptimizerFact(
                     name=type(optimizer).__name__,
-                    peak_lr=self.peaks(optimizer, finished=not session.stop_reason),
+                    peak_lr=self.peaks(optimizer, finished=session.finished),
                     first_lr=self.first_lr.get(key, math.nan),
                     last_lr=self.last_lr.get(key, math.nan),
-                    weight_decay=float(group.get("weight_decay") or 0.0),
-                    momentum=float(group.get("momentum") or 0.0),
+                    weight_decay=max(float(g.get("weight_decay") or 0.0) for g in groups),
+                    momentum=float(groups[0].get("momentum") or 0.0),
+                    has_weight_decay=any("weight_decay" in g for g in groups),
+                    sparse=key in self.sparse,
+                    steps=self.own_steps.get(key, 0),
                     n_parameters=sum(p.numel() for p in parameters),
                     n_frozen=sum(p.numel() for p in parameters if not p.requires_grad),
                     n_without_grad=sum(
@@ -384,6 +432,9 @@ class Collector:
                 bool(getattr(getattr(r, "config", None), "_name_or_path", "")) for r in roots
             ),
             "compiled": self.compiled,
+            "with_closure": self.with_closure,
+            "steps_in_backward": self.in_backward,
+            "trains_again": session.trains_again,
             "batch_size": int(np.median(self.batch_sizes)) if self.batch_sizes else 0,
             "backwards_per_step": int(np.median(self.backwards)) if self.backwards else 1,
             "n_parameters": sum(p.numel() for p in every.values()),
@@ -410,7 +461,8 @@ def build_facts(
         sites = graph.activations()
         known |= {
             "layers": graph.layers(), "activations": sites,
-            "watch_points": graph.watch_points(sites), "output_activation": graph.output_activation,
+            "watch_points": graph.watch_points(sites),
+            "output_activation": graph.graph.output_activation(str(known["loss_function"])),
         }  # fmt: skip
     elif session.facts is not None:
         for name in ("layers", "activations", "watch_points", "output_activation"):

@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from sweeper.program.models import module_by_path, optimizer_parameters, parameter_paths
+from sweeper.program.checkpoints import grad_wanted
+from sweeper.program.models import (
+    module_by_path,
+    optimizer_parameters,
+    parameter_paths,
+    rate_of,
+)
 from sweeper.program.observer import Observer
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.activations import ActivationSampler
@@ -100,35 +107,46 @@ class Recorder(Observer):
 
     def models_found(self, roots: list[nn.Module]) -> None:
         if self.tracer:
-            self.tracer.start()
+            self.tracer.start(roots, only_graph=not self.session.models.callable)
         else:
             self._watch(self.session.facts)
 
     def _watch(self, facts: Facts | None) -> None:
-        roots = self.session.roots
-        if facts is None or self.layers is not None:
+        if facts is None:
             return
-        order = {layer.name: i for i, layer in enumerate(facts.layers)}
-        paths = parameter_paths(roots)
-        wanted = [
-            (paths[id(p)], p)
-            for r in roots
-            for p in r.parameters()
-            if p.dim() >= 2 and id(p) in paths
-        ]
-        wanted.sort(key=lambda item: order.get(item[0].rpartition(".")[0], len(order)))
-        self.layers = LayerSampler(wanted)
-        sampler = ActivationSampler(facts.watch_points, module_by_path(roots), self.swapped_to)
-        self.activations = None if sampler.empty else sampler
+        roots = self.session.roots
+        if self.layers is None:
+            order = {layer.name: i for i, layer in enumerate(facts.layers)}
+            paths = parameter_paths(roots)
+            wanted = [
+                (paths[id(p)], p)
+                for r in roots
+                for p in r.parameters()
+                if not is_lazy(p) and p.dim() >= 2 and id(p) in paths
+            ]
+            wanted.sort(key=lambda item: order.get(item[0].rpartition(".")[0], len(order)))
+            self.layers = LayerSampler(wanted) if wanted else None
+        if self.activations is None or not self.activations.running:
+            sampler = ActivationSampler(facts.watch_points, module_by_path(roots), self.swapped_to)
+            self.activations = None if sampler.empty else sampler
+
+    def another_model(self) -> None:
+        if self.activations and self.activations.running:
+            self._close_window()
+        self.layers = self.activations = None
+
+    def function_applied(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        if self.tracer:
+            self.tracer.function(name, args, result)
 
     def entry_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if not torch.is_grad_enabled():
+        if not grad_wanted():
             if self.session.step:
                 self.evaluation.forward(args, kwargs)
             return
-        if self._stepping:
+        if self._stepping or self.session.in_backward:
             return
         if module.training:
             self.collector.train_forwards += 1
@@ -151,12 +169,12 @@ class Recorder(Observer):
             and self._last_window != self.session.step
         ):
             self._last_window = self.session.step
-            self.activations.open(lambda: not torch.is_grad_enabled())
+            self.activations.open(lambda: not grad_wanted())
 
     _last_window = -1
 
     def entry_output(self, module: nn.Module, output: Any) -> None:
-        if not torch.is_grad_enabled():
+        if not grad_wanted():
             self.evaluation.output(output)
 
     def compared(self, left: Any, right: Any) -> None:
@@ -207,7 +225,7 @@ class Recorder(Observer):
         if self._stepping:
             return
         if self.tracer and not self.tracer.done and self.session.roots:
-            self.tracer.backward(loss)
+            self.tracer.backward(loss, self.session.step)
             self.graph = GraphFacts(self.tracer, self.session.roots)
             sites = self.graph.activations()
             self._watch(
@@ -224,12 +242,16 @@ class Recorder(Observer):
             self._close_window()
 
     def _check_kept_gradients(self) -> None:
-        if not 1 <= self.session.step <= 12 or not self.session.primary:
+        if not 1 <= self.session.step <= 12 or not self.session.primary or self.session.by_hand:
             return
         gradients = [
-            p.grad for p in optimizer_parameters([self.session.primary]) if p.grad is not None
+            p.grad.coalesce().values() if p.grad.is_sparse else p.grad
+            for p in optimizer_parameters([self.session.primary])
+            if p.grad is not None
         ]
-        self.collector.kept_grads.append(any(bool(g.abs().max() > 0) for g in gradients[:4]))
+        self.collector.kept_grads.append(
+            any(bool(g.abs().max() > 0) for g in gradients[:4] if g.numel())
+        )
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -246,6 +268,7 @@ class Recorder(Observer):
     def gradients_ready(self, optimizer: torch.optim.Optimizer) -> None:
         if math.isnan(self.collector.first_step_at):
             self.collector.first_step_at = time.monotonic()
+        self.collector.stepped(optimizer, self.session)
         if self.session.step < 20 or self.session.step % 50 == 0:
             self.collector.rates(optimizer)
         else:
@@ -271,7 +294,7 @@ class Recorder(Observer):
             or self.collector.clips
         )
         norm = _norm(optimizer) if clipped else self.buffer.current["grad_norm"]
-        self.buffer.put(clipped_norm=norm, lr=float(optimizer.param_groups[0]["lr"]))
+        self.buffer.put(clipped_norm=norm, lr=rate_of(optimizer.param_groups[0]))
         self._clip_total, self._clip_limit = None, math.inf
         self._stepping = True
 
@@ -395,7 +418,7 @@ class Recorder(Observer):
         if self._logits is not None:
             self.capture.last_logits = self._logits.float().cpu().numpy()
         self.capture.save(self.folder / "captured.npz")
-        finished = not self.session.stop_reason
+        finished = self.session.finished
         facts = build_facts(self.session, self.collector, self.targets, self.graph, finished)
         aside = self.folder / "facts.json.part"
         aside.write_text(json.dumps(facts.to_dict(), allow_nan=False))
