@@ -33,17 +33,18 @@ def lines(what: str) -> Iterator[str]:
             yield f"    treats {', '.join(remedy.treats)}"
             yield f"    source: {remedy.source}"
     elif what == "detectors":
-        from sweeper.detectors import all_detectors
+        from sweeper.detectors import all_detectors, thresholds_of
 
         for detector in all_detectors().values():
             yield f"{detector.symptom}: {detector.definition}"
-            yield f"    {detector.thresholds}"
+            yield from (f"    {number}" for number in thresholds_of(detector.thresholds))
             yield f"    source: {detector.source}"
     elif what == "causes":
-        from sweeper.diagnosis import all_causes
+        from sweeper.diagnosis import all_causes, constants_of_cause
 
         for cause in all_causes().values():
             yield f"{cause.cause}: {cause.definition}"
+            yield from (f"    {number}" for number in constants_of_cause(cause.cause))
             yield f"    remedies: {', '.join(cause.remedies) or 'none: no remedy cures it'}"
             yield f"    source: {cause.source}"
     elif what == "faults":

@@ -7,7 +7,13 @@ import pkgutil
 from functools import cache
 
 from sweeper.detectors._base import Detector, Insufficient
+from sweeper.detectors._documented import Number, thresholds_of
 from sweeper.types import Finding, RunRecord, Symptom
+
+__all__ = [
+    "ROOTS_FIRST", "Detector", "Insufficient", "Number", "all_detectors", "detect_all",
+    "thresholds_of",
+]  # fmt: skip
 
 ROOTS_FIRST = (
     Symptom.NON_FINITE,

@@ -10,9 +10,9 @@ from typing import Any
 from sweeper.types import Finding, RunRecord, Symptom, UsageError
 
 
-def limit(default: float, low: float, high: float) -> Any:
-    """A threshold field with the range it must stay in (both ends allowed)."""
-    return field(default=default, metadata={"low": low, "high": high})
+def limit(default: float, low: float, high: float, unit: str) -> Any:
+    """A threshold field with the range it must stay in (both ends allowed) and what it counts."""
+    return field(default=default, metadata={"low": low, "high": high, "unit": unit})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ from sweeper.types import Facts, Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class BadInitialLossThresholds(Thresholds):
-    excess: float = limit(1.0, 0.1, 100.0)
+    excess: float = limit(1.0, 0.1, 100.0, "times the expected loss")
     """(L0 - ln K) / ln K that is critical (TheDeepChecker)."""
-    warn: float = limit(0.5, 0.05, 100.0)
+    warn: float = limit(0.5, 0.05, 100.0, "times the expected loss")
     """The same, worth a word (design)."""
-    squared: float = limit(10.0, 2.0, 1e6)
+    squared: float = limit(10.0, 2.0, 1e6, "times the expected loss")
     """First squared error over the mean square of the targets, which a zero output costs
     (design)."""
 

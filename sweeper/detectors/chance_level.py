@@ -24,15 +24,15 @@ PLACES = {"eval": "the last evaluation", "fresh": "fresh samples", "train": "tra
 
 @dataclass(frozen=True, kw_only=True)
 class ChanceLevelThresholds(Thresholds):
-    skill: float = limit(0.05, 0.0, 0.5)
+    skill: float = limit(0.05, 0.0, 0.5, "skill")
     """Share of the way from the constant answer to a perfect one (design)."""
-    loss_skill: float = limit(0.02, 0.0, 0.5)
+    loss_skill: float = limit(0.02, 0.0, 0.5, "skill")
     """The same for the loss against the prior entropy (2 % band, design)."""
-    constant: float = limit(0.95, 0.5, 1.0)
+    constant: float = limit(0.95, 0.5, 1.0, "share of predictions")
     """Largest predicted-class share of a constant predictor (design; told, not judged)."""
-    steps: float = limit(10, 1, 10_000)
+    steps: float = limit(10, 1, 10_000, "steps")
     """Steps below which nothing can have been learned."""
-    epochs: float = limit(3, 1, 1000)
+    epochs: float = limit(3, 1, 1000, "epochs")
     """The same for a log by epochs."""
 
 

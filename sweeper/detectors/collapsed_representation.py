@@ -14,19 +14,19 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class CollapsedRepresentationThresholds(Thresholds):
-    cosine: float = limit(0.95, 0.5, 1.0)
+    cosine: float = limit(0.95, 0.5, 1.0, "cosine")
     """Mean pairwise cosine of the rows that is a collapse when it grew (design)."""
-    growth: float = limit(0.2, 0.0, 1.0)
+    growth: float = limit(0.2, 0.0, 1.0, "cosine")
     """Growth since the first sample (design)."""
-    from_start: float = limit(0.98, 0.5, 1.0)
+    from_start: float = limit(0.98, 0.5, 1.0, "cosine")
     """Cosine that is a collapse without growth. A He-initialised ReLU network of 20 layers has
     0.95, of 50 layers 0.99 (arc-cosine recursion), which is why this needs a run that learned
     nothing."""
-    rank_drop: float = limit(0.3, 0.01, 1.0)
+    rank_drop: float = limit(0.3, 0.01, 1.0, "late rank over early")
     """Effective rank late over early (torchmortem's critical ratio)."""
-    rank_left: float = limit(3.0, 1.0, 100.0)
+    rank_left: float = limit(3.0, 1.0, 100.0, "dimensions")
     """Centred effective rank under which a regression's features are one direction (design)."""
-    rows: float = limit(16, 4, 100_000)
+    rows: float = limit(16, 4, 100_000, "rows")
     """Rows needed in a sample."""
 
 

@@ -12,16 +12,16 @@ from sweeper.types import RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class DeadUnitsThresholds(Thresholds):
-    share: float = limit(0.5, 0.05, 1.0)
+    share: float = limit(0.5, 0.05, 1.0, "share of units")
     """Dead share of a layer that is critical in a run that did not learn (SageMaker Debugger,
     TheDeepChecker)."""
-    warn: float = limit(0.3, 0.01, 1.0)
+    warn: float = limit(0.3, 0.01, 1.0, "share of units")
     """The same, worth a word (0.2 by design; sparse inputs and narrow layers reach it in
     health)."""
-    flattened: float = limit(0.98, 0.5, 1.0)
+    flattened: float = limit(0.98, 0.5, 1.0, "share of units")
     """Dead share from which the flattened map of a convolution counts at all: its units are places,
     and places at the border of an image see nothing in health."""
-    rows: float = limit(128, 8, 1e6)
+    rows: float = limit(128, 8, 1e6, "rows")
     """Rows needed in a sample; definitions ask for 1,024 samples or 8 batches."""
 
 

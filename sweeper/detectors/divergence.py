@@ -15,15 +15,15 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class DivergenceThresholds(Thresholds):
-    rise: float = limit(2.0, 1.1, 100.0)
+    rise: float = limit(2.0, 1.1, 100.0, "times the minimum")
     """Smoothed loss over its running minimum: 2x in TheDeepChecker, 1.5x in trainspotter."""
-    of_start: float = limit(0.5, 0.0, 10.0)
+    of_start: float = limit(0.5, 0.0, 10.0, "share of the first losses")
     """The smoothed loss must be at least this share of the first losses, or the rise is noise near
     zero (design)."""
-    peak: float = limit(10.0, 2.0, 1e6)
+    peak: float = limit(10.0, 2.0, 1e6, "times the first losses")
     """Largest loss over the first ones that tells an explosion, wherever it was (Megatron's
     factor)."""
-    p_value: float = limit(0.05, 1e-6, 0.5)
+    p_value: float = limit(0.05, 1e-6, 0.5, "probability")
     """Of the upward slope behind the minimum (trainspotter)."""
 
 

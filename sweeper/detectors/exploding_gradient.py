@@ -15,16 +15,16 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class ExplodingGradientThresholds(Thresholds):
-    decades: float = limit(3.0, 0.5, 12.0)
+    decades: float = limit(3.0, 0.5, 12.0, "decades")
     """Decades gained from the last layer to the first: critical (design)."""
-    warn: float = limit(1.85, 0.3, 12.0)
+    warn: float = limit(1.85, 0.3, 12.0, "decades")
     """The same, worth a word (AUTOTRAINER's beta3 = 70)."""
-    norm: float = limit(1e3, 1.0, 1e12)
+    norm: float = limit(1e3, 1.0, 1e12, "gradient norm")
     """Global 2-norm before clipping (torchmortem)."""
-    jump: float = limit(100.0, 5.0, 1e9)
+    jump: float = limit(100.0, 5.0, 1e9, "times the median")
     """Largest norm over the run's median that is critical in an ill run (the 10x of other systems
     fires on the tails of healthy recurrent models; design)."""
-    window: float = limit(50, 5, 10_000)
+    window: float = limit(50, 5, 10_000, "steps")
     """Steps before a non-finite step in which a jump explains it."""
 
 

@@ -25,23 +25,23 @@ ROUND = (2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 1000)
 
 @dataclass(frozen=True, kw_only=True)
 class FlatLossThresholds(Thresholds):
-    fall: float = limit(0.05, 0.0, 0.9)
+    fall: float = limit(0.05, 0.0, 0.9, "share of the first losses")
     """Relative fall from the first losses to the last under which nothing was learned
     (TheDeepChecker 5 %)."""
-    of_prior: float = limit(0.98, 0.5, 1.0)
+    of_prior: float = limit(0.98, 0.5, 1.0, "times the cost of guessing")
     """Share of the prior entropy (variance for squared error) above which the loss is that of
     guessing (design 2 %)."""
-    moving: float = limit(0.05, 0.0, 0.5)
+    moving: float = limit(0.05, 0.0, 0.5, "share of the loss")
     """Relative fall over the second half that shows a loss still on its way (trainspotter 2 %,
     doubled for noise)."""
-    steps: float = limit(30, 8, 10_000)
+    steps: float = limit(30, 8, 10_000, "losses")
     """Finite losses needed."""
-    epochs: float = limit(6, 3, 1000)
+    epochs: float = limit(6, 3, 1000, "epochs")
     """... where each is the mean of an epoch."""
-    plateau: float = limit(0.75, 0.3, 1.0)
+    plateau: float = limit(0.75, 0.3, 1.0, "share of ln K")
     """Share of ln K above which a loss that settled at once shows no more than the shares of
     unequal classes, where only K is known (the 65 characters of a play have 0.8; design)."""
-    settled: float = limit(0.02, 0.0, 0.2)
+    settled: float = limit(0.02, 0.0, 0.2, "share of the loss")
     """Relative change from the third tenth of the run on that is none (trainspotter)."""
 
 

@@ -15,21 +15,21 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpikeThresholds(Thresholds):
-    z: float = limit(6.0, 3.0, 100.0)
+    z: float = limit(6.0, 3.0, 100.0, "robust standard scores")
     """Standard scores over the previous losses (OLMo); 2.5 is for clipping and fires on Gaussian
     noise."""
-    window: float = limit(128, 16, 10_000)
+    window: float = limit(128, 16, 10_000, "losses")
     """Previous losses that make up mean and spread (OLMo)."""
-    minimum: float = limit(64, 8, 10_000)
+    minimum: float = limit(64, 8, 10_000, "losses")
     """Losses needed before the first verdict (OLMo)."""
-    of_level: float = limit(2.0, 1.0, 100.0)
+    of_level: float = limit(2.0, 1.0, 100.0, "times the median")
     """A spike reaches at least this many times the median before it (design: keeps noise near zero
     quiet)."""
-    of_start: float = limit(0.5, 0.0, 100.0)
+    of_start: float = limit(0.5, 0.0, 100.0, "share of the first losses")
     """... and at least this share of the first losses (design)."""
-    peak: float = limit(10.0, 2.0, 1e6)
+    peak: float = limit(10.0, 2.0, 1e6, "times the largest before")
     """Times the largest loss before: critical (Megatron)."""
-    rate: float = limit(1e-3, 0.0, 1.0)
+    rate: float = limit(1e-3, 0.0, 1.0, "spikes a step")
     """Spikes per step above which a run is unstable (design)."""
 
 

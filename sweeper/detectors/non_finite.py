@@ -13,10 +13,10 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class NonFiniteThresholds(Thresholds):
-    share: float = limit(0.05, 0.0, 1.0)
+    share: float = limit(0.05, 0.0, 1.0, "share of the steps")
     """Share of non-finite steps above which a run is ill although it came back (design; one skipped
     batch in a hundred does no harm)."""
-    zero_losses: float = limit(3, 2, 1000)
+    zero_losses: float = limit(3, 2, 1000, "losses in a row")
     """Consecutive losses of exactly 0 without a gradient norm, as trainers that filter NaN log them
     (transformers' ``logging_nan_inf_filter``)."""
 

@@ -15,19 +15,19 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class OscillationThresholds(Thresholds):
-    sign_changes: float = limit(0.5, 0.1, 1.0)
+    sign_changes: float = limit(0.5, 0.1, 1.0, "share of the differences")
     """Share of neighbouring loss differences with opposite signs (TheDeepChecker)."""
-    lag_one: float = limit(-0.3, -1.0, 0.0)
+    lag_one: float = limit(-0.3, -1.0, 0.0, "autocorrelation")
     """Lag-1 autocorrelation of the differences (design; -0.5 for pure noise)."""
-    spread: float = limit(0.5, 0.05, 10.0)
+    spread: float = limit(0.5, 0.05, 10.0, "share of the loss")
     """Standard deviation of the differences over sqrt 2, as a share of the mean loss (design).
     Noise of batches of 32 stays near 0.1, a run above 0.5 jumps by half its own level."""
-    above_prior: float = limit(1.05, 1.0, 100.0)
+    above_prior: float = limit(1.05, 1.0, 100.0, "times the prior entropy")
     """Mean loss over the prior entropy from which swings are critical: on average worse than
     guessing (design)."""
-    swing: float = limit(0.03, 0.001, 0.5)
+    swing: float = limit(0.03, 0.001, 0.5, "accuracy")
     """Change of the accuracy between epochs that is a swing (AUTOTRAINER)."""
-    epochs: float = limit(0.2, 0.01, 1.0)
+    epochs: float = limit(0.2, 0.01, 1.0, "share of the epochs")
     """Share of the epochs that turn back by so much, from which a log by epochs oscillates
     (AUTOTRAINER)."""
 

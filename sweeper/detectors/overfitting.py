@@ -16,13 +16,13 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class OverfittingThresholds(Thresholds):
-    gap: float = limit(0.4, 0.05, 1.0)
+    gap: float = limit(0.4, 0.05, 1.0, "skill")
     """Training skill minus held-out skill that is critical (design)."""
-    ratio: float = limit(0.5, 0.05, 1.0)
+    ratio: float = limit(0.5, 0.05, 1.0, "share of the training skill")
     """... when the held-out skill is also under this share of the training skill (design)."""
-    warn: float = limit(0.15, 0.02, 1.0)
+    warn: float = limit(0.15, 0.02, 1.0, "skill")
     """Gap worth a word (design)."""
-    rise: float = limit(1.5, 1.05, 100.0)
+    rise: float = limit(1.5, 1.05, 100.0, "times the lowest loss")
     """Last held-out loss over the lowest one (early-stopping rules use far less; a word, not a
     verdict)."""
 

@@ -11,12 +11,12 @@ from sweeper.types import RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class SaturatedUnitsThresholds(Thresholds):
-    share: float = limit(0.5, 0.05, 1.0)
+    share: float = limit(0.5, 0.05, 1.0, "share of units")
     """Saturated share of a layer that is critical in a run that did not learn (SageMaker Debugger,
     TheDeepChecker)."""
-    warn: float = limit(0.3, 0.01, 1.0)
+    warn: float = limit(0.3, 0.01, 1.0, "share of units")
     """The same, worth a word (design)."""
-    rows: float = limit(64, 8, 1e6)
+    rows: float = limit(64, 8, 1e6, "rows")
     """Rows needed in a sample."""
 
 

@@ -15,13 +15,13 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class StarvedUpdatesThresholds(Thresholds):
-    slow: float = limit(1e-5, 1e-9, 1e-2)
+    slow: float = limit(1e-5, 1e-9, 1e-2, "of the weight a step")
     """Median update-to-weight ratio that is slow; about 1e-3 is healthy (torchmortem, CS231n)."""
-    starved: float = limit(1e-7, 1e-12, 1e-3)
+    starved: float = limit(1e-7, 1e-12, 1e-3, "of the weight a step")
     """... that is next to nothing: float32 keeps 1.2e-7 (design)."""
-    share: float = limit(0.5, 0.05, 1.0)
+    share: float = limit(0.5, 0.05, 1.0, "share of the weights")
     """Share of the weights that must be slow."""
-    steps: float = limit(0.5, 0.05, 1.0)
+    steps: float = limit(0.5, 0.05, 1.0, "share of the steps")
     """Share of the sampled steps, read over the whole run: a rate that ends near zero is a
     schedule."""
 

@@ -15,11 +15,11 @@ from sweeper.types import Finding, RunRecord, Symptom
 
 @dataclass(frozen=True, kw_only=True)
 class VanishingGradientThresholds(Thresholds):
-    decades: float = limit(3.0, 0.5, 12.0)
+    decades: float = limit(3.0, 0.5, 12.0, "decades")
     """Decades lost from the last layer to the first: critical (AUTOTRAINER's 1e-3)."""
-    warn: float = limit(2.0, 0.3, 12.0)
+    warn: float = limit(2.0, 0.3, 12.0, "decades")
     """The same, worth a word (torchmortem's 100x)."""
-    slow: float = limit(1e-4, 1e-9, 1e-1)
+    slow: float = limit(1e-4, 1e-9, 1e-1, "of the weight a step")
     """Update-to-weight ratio under which the weakest layer counts as not trained (design; about
     1e-3 is healthy). Adaptive optimizers undo a small gradient, so a steep profile alone is no
     illness."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sweeper.detectors import detect_all
+from sweeper.detectors import Number, detect_all
+from sweeper.detectors._documented import constants_of
 from sweeper.detectors.skill import LATE, adversarial
 from sweeper.diagnosis._base import CauseRule, Evidence
 from sweeper.types import Diagnosis, Finding, Hypothesis, RunRecord, Symptom
@@ -41,6 +42,11 @@ def all_causes() -> dict[str, CauseRule]:
         if isinstance(unit, CauseRule):
             found[unit.cause.value] = unit
     return dict(sorted(found.items()))
+
+
+def constants_of_cause(name: str) -> tuple[Number, ...]:
+    """The documented numbers at the top of a cause's module."""
+    return constants_of(importlib.import_module(f"{__name__}.{name}"))
 
 
 def diagnose(record: RunRecord, captured: Captured | None = None) -> Diagnosis:

@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from sweeper.detectors import all_detectors, detect_all
-from sweeper.diagnosis import all_causes, diagnose
+from sweeper.detectors import all_detectors, detect_all, thresholds_of
+from sweeper.diagnosis import all_causes, constants_of_cause, diagnose
 from sweeper.types import Cause, Facts, Finding, RunRecord
 from tests.detectors.records import activations, chance, evals, facts, layers, record, series
 
@@ -103,6 +103,10 @@ def test_detector_is_documented(name: str) -> None:
     source = type(detector.thresholds)
     assert fields(detector.thresholds), "a detector has thresholds"
     assert source.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    for number in thresholds_of(detector.thresholds):
+        assert number.unit, f"{name}.{number.name} has no unit"
+        assert len(number.text) > 15, f"{name}.{number.name} does not say what it is"
+        assert number.value == getattr(detector.thresholds, number.name)
 
 
 @pytest.mark.parametrize("name", sorted(all_causes()))
@@ -112,6 +116,8 @@ def test_cause_is_documented(name: str) -> None:
     assert len(rule.definition) > 30
     assert rule.source
     assert rule.cause not in rule.explains
+    for number in constants_of_cause(name):
+        assert len(number.text) > 15, f"{name}.{number.name} does not say what it is"
     incurable = {
         "labels_without_signal",
         "label_noise",
