@@ -14,7 +14,7 @@ from sweeper import __version__
 from sweeper.types import Program, ProgramCrashed, SweeperError, UsageError
 
 if TYPE_CHECKING:
-    from sweeper.remediate import Options
+    from sweeper.options import Options
     from sweeper.report.study_result import StudyResult
 
 USAGE_ERROR, CRASHED = 2, 6
@@ -271,7 +271,7 @@ def _program(arguments: Any) -> Program:
 
 
 def _options(arguments: Any, program: Program) -> Options:
-    from sweeper.remediate import Options
+    from sweeper.options import Options
     from sweeper.study import default_folder
 
     return Options(

@@ -16,7 +16,7 @@ from sweeper.types import CODE_FAULTS, Hypothesis, Scalar, Trial, Verdict, Verif
 from sweeper.verification.fresh_seeds import flaky
 
 if TYPE_CHECKING:
-    from sweeper.remediate import Options
+    from sweeper.options import Options
     from sweeper.search.campaign import Campaign
     from sweeper.search.horizon import Horizon
     from sweeper.search.study import JointStudy
@@ -102,6 +102,7 @@ def conclude(
         versions=dict(baseline.trial.outcome.versions),
         containment=baseline.trial.outcome.containment,
         settings=_settings(options),
+        source=options.program.path.read_bytes().decode("utf-8", "surrogateescape"),
         notes=tuple(remarks),
     )
 
@@ -143,7 +144,8 @@ def _verdict(
             f"but restores only {better[0].restored} of {better[0].seeds} seeds"
         )
     tried = len(campaign.trials) - 1 if campaign else 0
-    if campaign is not None and "budget" in campaign.stop_reason:
+    stopped = campaign.stop_reason if campaign is not None else ""
+    if campaign is not None and ("budget" in stopped or "interrupted" in stopped):
         return "inconclusive", f"{campaign.stop_reason}; {tried} fixes tried, none verified"
     return (
         "not_fixable",

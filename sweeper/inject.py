@@ -14,12 +14,13 @@ from sweeper.conclusion import conclude
 from sweeper.execution.jobs import run_folder, write_json
 from sweeper.execution.lock import StudyLock
 from sweeper.faults import Fault, parse_fault
-from sweeper.remediate import Options, runner
+from sweeper.options import Options
 from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.report.verdict import verdict_text
 from sweeper.study import open_folder
 from sweeper.types import Cause, Fix, FixValue, Job, Outcome, Program, ProgramCrashed, UsageError
+from sweeper.workshop import runner
 
 LONGER = 20
 """A run under a fault is cut after so many times the seconds of the sound run: one sample a step

@@ -224,7 +224,7 @@ def _import_ray() -> ModuleType:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise UsageError(f"--ray needs the extra sweeper[ray], got {error}") from None
-    return ray
+    return cast(ModuleType, ray)
 
 
 def _answers(address: str) -> None:

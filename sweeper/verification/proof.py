@@ -99,6 +99,12 @@ class Proof:
         self._run_controls()
         return self.results()
 
+    def confirm(self, fix: Fix) -> list[VerifiedFix]:
+        """Put a fix that was verified before to the proof again."""
+        self._verify(fix)
+        self._run_controls()
+        return self.results()
+
     def _smallest(self, fix: Fix, known: Sequence[Trial]) -> Fix:
         elimination = Elimination(fix, self.bench.facts, all_remedies())
         if len(fix.changes) > 1:
