@@ -20,21 +20,27 @@ if TYPE_CHECKING:
 
 _ACTING = frozenset(
     (
-        *("curl", "wget", "http", "https", "nc", "ncat", "netcat", "socat", "telnet", "ftp"),
-        *("ssh", "scp", "sftp", "rsync", "rclone", "lftp", "aws", "s3cmd", "s5cmd", "gsutil"),
-        *("gcloud", "az", "azcopy", "mc", "hf", "huggingface-cli", "kaggle", "wandb", "mlflow"),
-        *("comet", "neptune", "clearml-task", "pip", "pip3", "conda", "mamba", "uv", "apt"),
-        *("apt-get", "yum", "dnf", "docker", "podman", "kubectl", "helm", "sbatch", "srun"),
+        *("curl", "wget", "nc", "ncat", "netcat", "socat", "telnet", "ftp", "lftp", "ssh", "scp"),
+        *("sftp", "rsync", "rclone", "aws", "s3cmd", "s5cmd", "gsutil", "gcloud", "az", "azcopy"),
+        *("hf", "huggingface-cli", "kaggle", "wandb", "mlflow", "comet", "clearml-task", "twine"),
+        *("apt", "apt-get", "yum", "dnf", "docker", "podman", "kubectl", "helm", "sbatch", "srun"),
         *("scancel", "qsub", "bsub", "ray", "mail", "mailx", "mutt", "sendmail", "notify-send"),
-        *("psql", "mysql", "mariadb", "mongo", "mongosh", "redis-cli", "sqlcmd", "cqlsh"),
-        *("crontab", "at", "systemctl", "service", "systemd-run", "sudo", "su", "doas", "kill"),
-        *("pkill", "killall", "reboot", "shutdown", "poweroff", "mount", "umount", "sysctl"),
-        *("modprobe", "insmod", "iptables", "nft", "ip", "cpupower", "nvidia-settings", "tc"),
-        *("twine", "gh", "glab", "dvc", "git-lfs", "svn", "hg", "logger", "chroot", "nsenter"),
+        *("psql", "mysql", "mariadb", "mongo", "mongosh", "redis-cli", "sqlcmd", "cqlsh", "gh"),
+        *("glab", "crontab", "systemctl", "systemd-run", "sudo", "su", "doas", "kill", "pkill"),
+        *("killall", "reboot", "shutdown", "poweroff", "mount", "umount", "modprobe", "insmod"),
+        *("iptables", "nft", "cpupower", "nvidia-settings", "logger", "chroot", "nsenter"),
     )
 )
 """Programs whose work is done elsewhere than in files."""
-_GIT_REMOTE = frozenset(("push", "pull", "fetch", "clone", "ls-remote", "submodule", "lfs"))
+_INSTALLING = frozenset(("install", "uninstall", "download", "sync", "add", "remove", "create"))
+_ACTING_VERBS = {
+    "git": frozenset(("push", "pull", "fetch", "clone", "ls-remote", "submodule", "lfs")),
+    "hg": frozenset(("push", "pull", "clone", "incoming", "outgoing")),
+    "svn": frozenset(("commit", "ci", "checkout", "co", "update", "up", "import")),
+    "dvc": frozenset(("push", "pull", "fetch", "import", "import-url", "get", "get-url")),
+    **dict.fromkeys(("pip", "pip3", "uv", "conda", "mamba"), _INSTALLING),
+}
+"""Programs that act elsewhere by some of their commands only: trackers ask for ``pip freeze``."""
 _GPU_READING = frozenset(
     (
         *("-L", "-q", "-h", "-x", "-f", "-i", "-l", "-lms", "-d", "-B", "-u", "--list-gpus"),
@@ -157,11 +163,13 @@ def acting(words: Sequence[str]) -> str:
     rest = list(words[1:])
     if name.startswith("python") and "-m" in rest[:-1]:
         return acting(rest[rest.index("-m") + 1 :])
-    if name == "git":
-        values = {i + 1 for i, w in enumerate(rest) if w in ("-C", "-c", "--git-dir")}
-        plain = (w for i, w in enumerate(rest) if i not in values and not w.startswith("-"))
-        verb = next(plain, "")
-        return f"git {verb}" if verb in _GIT_REMOTE else ""
+    if name in _ACTING_VERBS:
+        values = {i + 1 for i, w in enumerate(rest) if w in ("-C", "-c", "-R", "--git-dir")}
+        plain = [w for i, w in enumerate(rest) if i not in values and not w.startswith("-")]
+        if plain[:1] == ["pip"]:  # uv pip install
+            del plain[0]
+        verb = plain[0] if plain else ""
+        return f"{name} {verb}" if verb in _ACTING_VERBS[name] else ""
     if name == "nvidia-smi":
         reports = set(rest) & _GPU_REPORTS
         setting = "" if reports else next((w for w in rest if _sets_gpu(w)), "")

@@ -1,4 +1,5 @@
-"""Python programs that the program starts get what it has: the redirection and the watch.
+"""Python programs that the program starts get what it has: the redirection, the watch and
+trackers that stay offline.
 
 A folder with a ``sitecustomize`` comes first on ``PYTHONPATH``; it takes itself off ``sys.path``
 again and runs the program's own ``sitecustomize``, if there is one.
@@ -18,6 +19,7 @@ from sweeper.program._shadow import raw, raw_makedirs, raw_open
 INSTALLERS = {
     "SWEEPER_REDIRECT": "sweeper.program._redirect_libraries",
     "SWEEPER_WATCH": "sweeper.program.side_effects",
+    "SWEEPER_TRACKERS": "sweeper.program.trackers",
 }
 """Variable -> the module whose ``install_from_environment`` reads it."""
 _LONG_PATH = 60
