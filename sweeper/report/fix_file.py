@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import tomllib
@@ -14,7 +15,8 @@ from sweeper.remedies import all_remedies, validate_fix
 from sweeper.types import Facts, Fix, FixValue, Program, Scalar, UsageError, VerifiedFix, jsonable
 
 SCHEMA = 1
-_KEYS = {"schema", "sweeper", "program", "identity", "fix", "evidence", "facts"}
+_KEYS = {"schema", "sweeper", "program", "source", "identity", "fix", "evidence", "facts"}
+_SOURCE_KEYS = {"path", "sha256"}
 _EVIDENCE_COMMENT = "measured on fresh seeds; nothing reads this table back"
 
 
@@ -27,6 +29,10 @@ class FixFile:
     """Short name of the program that it was proven on; empty in a file written by hand."""
     facts: Facts | None
     """What that program was seen to be; changes are placed by it."""
+    source: Path | None = None
+    """Its file; None in a file written by hand."""
+    sha256: str = ""
+    """Of that file when the fix was proven."""
 
     @property
     def planned_steps(self) -> int | None:
@@ -41,11 +47,12 @@ def fix_text(fix: VerifiedFix, program: Program, facts: Facts, version: str) -> 
         f"# Restores {_one_line(program.name)} on {fix.restored} of {fix.seeds} fresh seeds.",
         "# Apply it with",
         "#     sweeper run --fix THIS_FILE PROGRAM [ARGS...]",
-        "# or change the code:",
+        "# or change the code (`sweeper show THIS_FILE` says where):",
         *(f"#     {_one_line(line)}" for line in advice_lines(fix.fix, facts)),
         f"schema = {SCHEMA}",
         f"sweeper = {_toml(version)}",
         f"program = {_toml(program.name)}",
+        f"source = {_toml({'path': str(program.path), 'sha256': _hash(program)})}",
         f"identity = {_toml(program.identity)}",
         "",
         "[fix]",
@@ -110,8 +117,17 @@ def read_fix(path: Path) -> FixFile:
     if not isinstance(program, str):
         raise UsageError(f"program must be text, got {program!r} in {path}")
     mapping = {name: _value(name, value, path) for name, value in changes.items()}
+    source = data.get("source", {})
+    if not isinstance(source, dict) or not all(
+        key in _SOURCE_KEYS and isinstance(text, str) for key, text in source.items()
+    ):
+        raise UsageError(f"source must hold a path and a sha256, got {source!r} in {path}")
     return FixFile(
-        fix=validate_fix(mapping, f"[fix] of {path}"), program=program, facts=_facts(data, path)
+        fix=validate_fix(mapping, f"[fix] of {path}"),
+        program=program,
+        facts=_facts(data, path),
+        source=Path(source["path"]) if source.get("path") else None,
+        sha256=source.get("sha256", ""),
     )
 
 
@@ -181,6 +197,13 @@ def _scalar(value: Scalar) -> str:
         return str(value)
     printable = value.encode("utf-8", "replace").decode("utf-8")
     return json.dumps(printable, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _hash(program: Program) -> str:
+    try:
+        return hashlib.sha256(program.path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _one_line(text: str) -> str:

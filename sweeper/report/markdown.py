@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sweeper.report.code import best_change, change_lines
 from sweeper.report.commands import run_command
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
@@ -95,10 +97,16 @@ def _remedies_table(result: StudyResult) -> str:
 def _how_to_apply(best: VerifiedFix, result: StudyResult, study: Path) -> str:
     if not best.verified:
         return ""
-    code = "\n".join(advice_lines(best.fix, result.facts))
+    change = best_change(result)
+    if change is None or not change.diff:
+        kind, lines = "python", advice_lines(best.fix, result.facts)
+    else:
+        kind, lines = "diff", change_lines(change)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", "\n".join(lines))), default=0))
+    code = "\n".join(lines)
     return (
         f"Apply the first one without an edit:\n\n    {run_command(result, study)}\n\n"
-        f"or change the code:\n\n```python\n{code}\n```"
+        f"or change the code:\n\n{fence}{kind}\n{code}\n{fence}"
     )
 
 

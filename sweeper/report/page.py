@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweeper import __version__
+from sweeper.report.code import best_change
 from sweeper.report.commands import fix_command, report_command, run_command, show_command
 from sweeper.report.curves import Curves, draw_from
 from sweeper.report.fix_file import advice_lines
@@ -78,6 +79,8 @@ def page_text(result: StudyResult, study: Path) -> str:
         "incurable": [h for h in result.diagnosis.hypotheses if not h.curable],
         "incurable_names": sorted(plain(c.value) for c in INCURABLE),
         "advice": advice_lines(best.fix, result.facts) if best and best.verified else [],
+        "change": best_change(result),
+        "moved": _moved(result),
         "commands": _commands(result, study, best),
         "devices": sorted({t.outcome.device for t in result.trials}),
         "identity": _identity(result),
@@ -139,6 +142,13 @@ def _commands(result: StudyResult, study: Path, best: VerifiedFix | None) -> dic
     if best is not None and best.verified:
         known |= {"run": run_command(result, study), "show": show_command(result, study)}
     return known
+
+
+def _moved(result: StudyResult) -> bool:
+    """The program's file is another one now than the one that was tried."""
+    now = result.program_now
+    tried = result.source.encode("utf-8", "surrogateescape")
+    return bool(tried) and now is not None and now != tried
 
 
 def _identity(result: StudyResult) -> str:

@@ -48,9 +48,20 @@ class StudyResult:
     containment: str = ""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Option of the command line -> value, where it is not the default; a flag is True."""
+    source: str = ""
+    """The program's text as it was tried; bytes that are no UTF-8 are surrogates."""
     unfinished: str = ""
     """Why this is not the result of a whole study; empty when it is."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def program_now(self) -> bytes | None:
+        """The program's file as it lies there now, or None where it is gone."""
+        try:
+            return self.program.path.read_bytes()
+        except OSError:
+            return None
+
     log: Mapping[str, Any] = field(default_factory=dict)
     """Of a checked log: its path, format, columns and runs; stands for the program in
     ``verdict.json``."""

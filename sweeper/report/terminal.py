@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sweeper.report.code import best_change, change_lines
 from sweeper.report.commands import run_command
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
@@ -225,12 +226,17 @@ def print_result(result: StudyResult, folder: Path, console: Console | None = No
     best = ranked[0] if ranked and ranked[0].verified else None
     if best is not None:
         console.print("\nThe first fix as code:", style="bold")
-        for line in advice_lines(best.fix, result.facts):
+        change = best_change(result)
+        placed = change is not None and change.diff
+        for line in (
+            change_lines(change) if change and placed else advice_lines(best.fix, result.facts)
+        ):
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
         console.print("or without an edit:", style="bold")
         command = run_command(result, folder.parent)
         console.print(f"    {escape(command)}", highlight=False, soft_wrap=True)
-    console.print(f"\nReport: {escape(str(folder))}", highlight=False, soft_wrap=True)
+    page = folder / "report.html"
+    console.print(f"\nReport: {escape(str(page))}", highlight=False, soft_wrap=True)
 
 
 def _headline(result: StudyResult, console: Console) -> None:
