@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev sweep check test test-slow lint type bench wheel-test clean
+.PHONY: help setup setup-dev sweep check nightly test test-slow lint type bench wheel-test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ sweep: $(READY) ## find, prove and rank the fixes of EXPERIMENT or PROGRAM
 
 check: $(READY) ## run EXPERIMENT or PROGRAM once: what is wrong with it, and why
 	$(BIN)/sweeper check $(ARGS) $(PROGRAM)
+
+nightly: $(READY) ## check every shipped program, fix what broke, write the index page
+	$(BIN)/sweeper nightly $(ARGS) experiments/nightly.toml
 
 test: $(READY) ## the tests that take seconds each
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)

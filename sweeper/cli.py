@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper import __version__
 from sweeper.types import Program, ProgramCrashed, SweeperError, UsageError
+from sweeper.units import seconds
 
 if TYPE_CHECKING:
     from sweeper.options import Options
@@ -184,6 +183,16 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("study", type=Path, metavar="STUDY")
     report.set_defaults(command=_report)
 
+    nightly = commands.add_parser(
+        "nightly", help="every program of a list: check, fix what broke, history, index page"
+    )
+    nightly.add_argument("list", type=Path, metavar="LIST", help="a nightly.toml")
+    nightly.add_argument("--quiet", action="store_true", help="no progress")
+    nightly.add_argument(
+        "--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)"
+    )
+    nightly.set_defaults(command=_nightly)
+
     status = commands.add_parser("status", help="what a running study is doing")
     status.add_argument("study", type=Path, metavar="STUDY")
     status.add_argument("--tail", action="store_true", help="what the running programs print")
@@ -255,13 +264,10 @@ def positive(text: str) -> int:
 
 def duration(text: str) -> float | None:
     """``90``, ``90s``, ``10m``, ``2h`` in seconds; ``none`` is no limit."""
-    if text == "none":
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    value = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else math.nan
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be a time such as 90, 90s, 10m or 2h, got {text!r}")
-    return value
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
 
 
 def _program(arguments: Any) -> Program:
@@ -406,6 +412,29 @@ def _report(arguments: Any) -> int:
     print((folder / "ranking.md").read_text(), end="")
     print(f"\nPage: {folder / 'report.html'}")
     return 0
+
+
+def _nightly(arguments: Any) -> int:
+    from dataclasses import replace
+
+    from sweeper.nightly import default_options, nightly
+    from sweeper.nightly_list import read_list
+    from sweeper.notify import notify
+    from sweeper.report.nightly_terminal import print_nightly
+    from sweeper.report.terminal import make_progress
+
+    names = read_list(arguments.list)
+    with make_progress(quiet=arguments.quiet) as progress:
+        notify(names, (), progress.message)  # what it lacks is said before the night
+        found = nightly(
+            names, progress,
+            options=lambda entry, study: replace(
+                default_options(entry, study), slots=arguments.slots
+            ),
+        )  # fmt: skip
+        notify(names, found.changes, progress.message)
+    print_nightly(found.lines, found.changes, found.page)
+    return 1 if found.failing else 0
 
 
 def _status(arguments: Any) -> int:

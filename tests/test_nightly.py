@@ -1,0 +1,243 @@
+"""Nights over a list: right verdicts, reuse, an old fix that no longer holds, a kill in between."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from sweeper.nightly import HISTORY, Nightly, nightly, slug
+from sweeper.nightly_history import History
+from sweeper.nightly_list import read_list
+from sweeper.notify import notify
+from sweeper.report.nightly_page import index_text
+from sweeper.report.nightly_result import Found, Line, Night
+from sweeper.report.terminal import Silent
+from sweeper.types import UsageError
+from tests.conftest import PROGRAMS
+
+CHANGING = PROGRAMS / "nightly_changing.py"
+CRASH = PROGRAMS / "crash.py"
+
+
+def make_list(folder: Path, mode: str = "slow", more: str = "") -> Path:
+    (folder / "mode.txt").write_text(mode)
+    path = folder / "nightly.toml"
+    path.write_text(
+        f"""
+        [defaults]
+        trials = 4
+        seeds = 3
+        [[program]]
+        name = "changing"
+        path = {json.dumps(str(CHANGING))}
+        args = [{json.dumps(str(folder / "mode.txt"))}]
+        {more}
+        """
+    )
+    return path
+
+
+def one_night(path: Path) -> Nightly:
+    return nightly(read_list(path), Silent())
+
+
+def by_name(found: Nightly) -> dict[str, Found]:
+    return {line.found.name: line.found for line in found.lines}
+
+
+def test_nights_reuse_confirm_and_search_again(tmp_path: Path) -> None:
+    path = make_list(tmp_path)
+    first = by_name(one_night(path))["changing"]
+    assert first.verdict == "fixed" and first.fix and "learning_rate" in str(first.fix)
+    assert first.runs > 8
+
+    again = one_night(path)
+    second = by_name(again)["changing"]
+    assert second.reused and second.verdict == "fixed" and second.fix == first.fix
+    assert second.runs == 1 and not again.changes
+    assert (path.parent / ".sweeper/nightly-nightly" / second.report / "report.html").is_file()
+
+    make_list(tmp_path, "clipped")  # the same source fails for another reason
+    third = one_night(path)
+    found = by_name(third)["changing"]
+    assert found.holds is False
+    assert "no longer holds" in third.changes[0]
+    assert found.fix != first.fix
+    assert "no longer holds" in third.page.read_text()
+
+    make_list(tmp_path, "sound")
+    last = one_night(path)
+    assert by_name(last)["changing"].verdict == "healthy"
+    assert not last.failing
+    assert last.changes[0].startswith("changing: ")
+
+
+@pytest.mark.slow
+def test_a_killed_night_goes_on_where_it_was(tmp_path: Path) -> None:
+    more = f'[[program]]\nname = "crashing"\npath = {json.dumps(str(CRASH))}\n'
+    path = make_list(tmp_path, more=more)
+    command = [sys.executable, "-m", "sweeper.cli", "nightly", str(path), "--slots", "2"]
+    state = tmp_path / ".sweeper" / "nightly-nightly"
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while len(list(state.glob("studies/*/*/runs/*/outcome.json"))) < 5:
+        assert driver.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = {p: p.stat().st_mtime_ns for p in state.glob("studies/*/*/runs/*/outcome.json")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "crashed" in done.stdout and "fixed" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "no finished run is made again"
+    with History(state / HISTORY) as history:
+        assert [n.id for n in history.nights()] == [1]
+        assert {k: f.verdict for k, f in history.of_night(history.nights()[0]).items()} == {
+            "changing": "fixed", "crashing": "crashed",
+        }  # fmt: skip
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "nothing changed" in again.stdout
+    with History(state / HISTORY) as history:
+        first, second = (history.of_night(n)["changing"] for n in history.nights())
+        assert second.runs == 1 < first.runs
+
+
+def test_never_two_at_once(tmp_path: Path) -> None:
+    from sweeper.execution.lock import StudyLock
+
+    path = make_list(tmp_path)
+    names = read_list(path)
+    names.state.mkdir(parents=True)
+    with StudyLock(names.state), pytest.raises(UsageError, match="one driver per study"):
+        nightly(names, Silent())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "names programs or logs, got none"),
+        ("[[program]]\npath = 'gone.py'", r"got 'gone.py' .*\(in \[\[program\]\] 1 of"),
+        ("[[program]]\npath = 'a.py'\nmodule = 'a'", "either path or module"),
+        ("[[program]]\npath = 'a.py'\nbugdet = '5m'", r"got 'bugdet' .*budget"),
+        ("[[program]]\npath = 'a.py'\nbudget = 'soon'", "budget is a time .* got 'soon'"),
+        ("[[program]]\npath = 'a.py'\ntrials = 0", "trials is a whole number of at least 1, got 0"),
+        ("[[program]]\npath = 'a.py'\nspace = 'nosuch'", "nosuch"),
+        ("[[program]]\npath='a.py'\n[[program]]\npath='a.py'", "names .* differ, got 'a' twice"),
+        ("program = 3", r"written as \[\[program\]\] tables"),
+        ("[[log]]\nglob = 3", "glob is a text, got 3"),
+        ("[notify]\nurls = 'x'\n[[log]]\nglob='*'", "urls is a list of texts"),
+        ("[[program]", "valid TOML"),
+    ],
+)
+def test_a_list_that_is_wrong_is_refused_before_the_night(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "a.py").write_text("import torch\n")
+    path = tmp_path / "nightly.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_list(path)
+
+
+def test_a_list_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must be a file that can be read"):
+        read_list(tmp_path / "none.toml")
+
+
+def test_a_history_from_the_future_or_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("pragma user_version = 9")
+    connection.close()
+    with pytest.raises(UsageError, match="schema <= 1, got 9"):
+        History(path)
+    path.write_bytes(b"not a database at all, and long enough to be read" * 50)
+    with pytest.raises(UsageError, match="must be readable"):
+        History(path)
+
+
+def found(name: str, verdict: str, **more: object) -> Found:
+    return Found(name=name, kind="program", verdict=verdict, reason="", **more)  # type: ignore[arg-type]
+
+
+def line(one: Found, *earlier: Found) -> Line:
+    nights = [Night(id=i, started=i * 86400.0, finished=None) for i in range(len(earlier) + 1)]
+    return Line(found=one, since=0.0, past=tuple(zip(nights, (*earlier, one), strict=True)))
+
+
+def test_the_most_urgent_comes_first() -> None:
+    lines = [
+        line(found("d healthy", "healthy")),
+        line(found("c long failing", "not_fixable"), found("c long failing", "not_fixable")),
+        line(found("b newly failing", "fixed"), found("b newly failing", "healthy")),
+        line(found("a broken fix", "fixed", holds=False), found("a broken fix", "fixed")),
+    ]
+    assert [one.found.name[0] for one in sorted(lines, key=lambda one: one.urgency)] == list("abcd")
+
+
+def test_hostile_names_stay_text_on_the_page() -> None:
+    name = "<script>alert(1)</script>\u202e" + "x" * 10_000
+    text = index_text(
+        name, [line(found(name, "refused", report='"><script>', metric="<b>", baseline=0.1))],
+        Night(id=1, started=0.0, finished=None),
+    )  # fmt: skip
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "\u202e" not in text
+    assert len(text) < 60_000
+    assert "Nothing has been looked at yet" in index_text(
+        "t", [], Night(id=1, started=0, finished=None)
+    )
+
+
+def test_slugs_are_folders_and_differ() -> None:
+    assert slug("../../etc") != slug("etc")
+    assert "/" not in slug("../../etc") and not slug("...").startswith(".")
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[str]]]:
+    """A web hook on loopback and what it was told."""
+    told: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"json://127.0.0.1:{server.server_port}/", told
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_changes_are_told_and_a_deaf_place_is_named_without_its_url(
+    tmp_path: Path, hook: tuple[str, list[str]]
+) -> None:
+    url, told = hook
+    secret = "json://user:s3cret@127.0.0.1:1/"
+    path = make_list(tmp_path, more=f"[notify]\nurls = [{json.dumps(url)}, {json.dumps(secret)}]")
+    names = read_list(path)
+    assert "s3cret" not in repr(names)
+    messages: list[str] = []
+    notify(names, (), messages.append)
+    assert not told
+    notify(names, ("changing: healthy before, now fixed",), messages.append)
+    assert len(told) == 1 and "healthy before, now fixed" in told[0]
+    assert messages == [f"[notify] url 2 of {path} could not be told"]
