@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper.program.target import parse_program
-from sweeper.report.code import as_code, change_lines
+from sweeper.report.code import as_code, change_lines, printable
 from sweeper.report.fix_file import FixFile, advice_lines, read_fix
 from sweeper.types import Facts, UsageError
 
@@ -40,7 +40,7 @@ def shown(fix_path: Path, words: Sequence[str], form: str) -> str:
     if change.diff:
         where = f" in {folder}" if folder else ""
         head.append(f"# Applied{where} by: sweeper show {fix_path} | patch -p0")
-    return "\n".join([*head, *change_lines(change)]) + "\n"
+    return "\n".join([*map(printable, head), *change_lines(change)]) + "\n"
 
 
 def _program(content: FixFile, words: Sequence[str], fix_path: Path) -> Path:

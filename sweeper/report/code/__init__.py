@@ -19,13 +19,21 @@ from itertools import pairwise
 from sweeper.remedies import all_remedies
 from sweeper.report.code._base import CodeEdit
 from sweeper.report.code._script import LINE_END, Script, Unsure, decoded
-from sweeper.report.code._text import change_lines
+from sweeper.report.code._text import change_lines, printable
 from sweeper.report.commands import seen_from
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import rank
 from sweeper.types import Facts, Fix
 
-__all__ = ["Change", "Instruction", "all_edits", "as_code", "best_change", "change_lines"]
+__all__ = [
+    "Change",
+    "Instruction",
+    "all_edits",
+    "as_code",
+    "best_change",
+    "change_lines",
+    "printable",
+]
 
 LAST = "optimizer"
 """The others look for the optimizer by the class that the run saw."""
