@@ -329,20 +329,24 @@ def _fix(arguments: Any) -> int:
 
 
 def _check(arguments: Any) -> int:
-    from sweeper.remediate import check
     from sweeper.report.files import verdict_text
-    from sweeper.report.terminal import make_progress, print_check
+    from sweeper.report.terminal import print_check
 
-    result = _check_log(arguments)
-    if result is None:
-        options = _options(arguments, _program(arguments))
-        with make_progress(quiet=arguments.quiet) as progress:
-            result = check(options, progress)
+    result = _check_log(arguments) or _check_program(arguments)
     if arguments.json:
         print(verdict_text(result), end="")
     else:
         print_check(result)
     return 0 if result.verdict == "healthy" else 1
+
+
+def _check_program(arguments: Any) -> StudyResult:
+    from sweeper.remediate import check
+    from sweeper.report.terminal import make_progress
+
+    options = _options(arguments, _program(arguments))
+    with make_progress(quiet=arguments.quiet) as progress:
+        return check(options, progress)
 
 
 def _check_log(arguments: Any) -> StudyResult | None:

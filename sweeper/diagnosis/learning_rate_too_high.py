@@ -32,6 +32,8 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief = max(belief, 0.85 if above >= 1.4 else (0.6 if above >= 0.9 else 0.0))
     elif lr / (1 - min(e.optimizer.momentum, 0.99)) >= 1.0:
         belief = max(belief, 0.6)
+    elif e.record.foreign and lr >= 1.0:  # of any optimizer
+        belief = max(belief, 0.6 if lr < 10.0 else 0.75)
     if not belief:
         belief = 0.3 if e.blew_up else 0.0
     if e.record.foreign and e.jumped_early >= JUMP:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from sweeper.telemetry.foreign.names import read_name
 from sweeper.telemetry.foreign.numbers import clean_name, from_json
-from sweeper.telemetry.foreign.table import Table, TableBuilder, rows_to_block, tag_of
+from sweeper.telemetry.foreign.table import MOST_NAMES, Table, TableBuilder, rows_to_block, tag_of
 from sweeper.telemetry.foreign.text import Lines, opened, text_of
 from sweeper.types import UsageError
 
@@ -68,8 +68,9 @@ def _early(path: Path, encoding: str) -> str:
 
 
 def _first_line_is_object(text: str) -> bool:
-    first = text.partition("\n")[0].strip()
-    if not first.endswith("}"):
+    first, _, rest = text.partition("\n")
+    first = first.strip()
+    if not first.endswith("}") or not rest.strip():
         return False
     try:
         found = _DECODER.decode(first)
@@ -253,6 +254,7 @@ class _Rows:
     def __init__(self, builder: TableBuilder) -> None:
         self._builder = builder
         self._pending: list[dict[int, float]] = []
+        self._columns: dict[str, int | None] = {}
         self._names: tuple[str, ...] | None = None
         """Keys of the metric's name and value where rows hold one metric each; told by the
         first."""
@@ -279,7 +281,6 @@ class _Rows:
     def _flatten(
         self, entry: Mapping[str, Any], prefix: str, depth: int, row: dict[int, float]
     ) -> None:
-        builder = self._builder
         for i, (key, value) in enumerate(entry.items()):
             if i >= MOST_KEYS:
                 return
@@ -287,18 +288,27 @@ class _Rows:
                 if depth < DEEPEST:
                     self._flatten(value, f"{prefix}{key}/", depth + 1, row)
                 continue
-            column = builder.column(prefix + key)
+            name = prefix + key
+            if name in self._columns:
+                column = self._columns[name]
+            else:
+                column = self._builder.column(name)
+                if len(self._columns) < MOST_NAMES:
+                    self._columns[name] = column
             if column is None:
                 continue
-            if column in builder.texts:
-                if isinstance(value, (str, int, float)):
-                    number: float | None = builder.word(column, clean_name(str(value)))
-                else:
-                    number = None
-            else:
-                number = from_json(value)
+            texts = self._builder.texts
+            plain = type(value) is float and column not in texts
+            number = value if plain else self._number(column, value)
             if number is not None:
                 row[column] = number
+
+    def _number(self, column: int, value: Any) -> float | None:
+        if column not in self._builder.texts:
+            return from_json(value)
+        if not isinstance(value, (str, int, float)):
+            return None
+        return self._builder.word(column, clean_name(str(value)))
 
     def flush(self) -> None:
         if self._pending:

@@ -17,8 +17,9 @@ LOSS_BAND = 0.06
 ACCURACY_BAND = (0.3, 1.7)
 """First accuracy times K (design: an untrained model of K classes is right once in K, give or take
 what a few batches scatter)."""
-LATE_BAND, LATE_ACCURACY = 0.02, (0.7, 1.4)
-"""The same for the last third of a run that never left the level of guessing."""
+LATE_BAND, LATE_ACCURACY = 0.02, (0.8, 1.2)
+"""The same for the last two thirds of a run that never left the level of guessing; the loss of the
+last third is within the band of that of the third before."""
 FIRST = (5, 1)
 """Rows at the start that show an untrained model; the very first row is the last resort."""
 MOST_SAMPLES = 1000
@@ -55,7 +56,11 @@ def guess_classes(loss: Floats, accuracy: Floats) -> int:
         if k:
             return k
     # A run that went wrong in its first steps may stand at guessing ever after.
-    late = slice(2 * len(loss) // 3, None)
+    third = len(loss) // 3
+    late = slice(2 * third, None)
+    before, after = _middle(loss[third : 2 * third]), _middle(loss[late])
+    if not abs(after - before) <= LATE_BAND * abs(after):
+        return 0
     return _classes_at(_middle(loss[late]), _mean(accuracy[late]), LATE_BAND, LATE_ACCURACY)
 
 

@@ -39,7 +39,8 @@ _STEPS = {("global", "step"): 0, ("num", "updates"): 1, ("step",): 1, ("steps",)
           ("minibatch",): 4, ("total", "steps"): 2, ("n", "iter"): 2, ("niter",): 2,
           ("i",): 6, ("t",): 6, ("idx",): 6, ("index",): 7, ("step", "num"): 2,
           ("global", "steps"): 0, ("global", "iter"): 1, ("global", "iteration"): 1,
-          ("optimizer", "step"): 1}  # fmt: skip
+          ("optimizer", "step"): 1, ("timesteps",): 2, ("total", "timesteps"): 2,
+          ("num", "timesteps"): 2, ("env", "steps"): 3}  # fmt: skip
 _EPOCHS = {("epoch",): 0, ("epochs",): 0, ("ep",): 1, ("current", "epoch"): 1,
            ("epoch", "num"): 1, ("trainer", "epoch"): 1}  # fmt: skip
 _TIMES = {("time",), ("wall", "time"), ("timestamp",), ("timestamps",), ("date",), ("datetime",),

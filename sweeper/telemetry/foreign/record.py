@@ -27,6 +27,8 @@ MAIN = (
     "val_accuracy", "val_error",
 )  # fmt: skip
 """Series whose rows can be the rows of the record, the best first."""
+LARGEST = 1e60
+"""Size above which a loss or a gradient norm is no number any more (float32 ends at 3e38)."""
 COUNTERS = frozenset({"batch", "iter", "iteration", "i", "idx", "it", "index"})
 """Words of columns that often count within an epoch."""
 
@@ -108,10 +110,11 @@ def _run(name: str, work: Work, role: str, hints: Hints, beside: Beside) -> Fore
         found = beside.series(other)
         if found is not None:
             if other == "grad_norm":  # a gradient that was logged as NaN is not an unknown one
-                found = found.with_values(np.where(np.isnan(found.values), np.inf, found.values))
+                known = _bounded(found.values)
+                found = found.with_values(np.where(np.isnan(known), np.inf, known))
             steps[other] = beside.onto(found, hold=other == "lr")
             points[other] = len(found.values)
-    values = beside.main.values[beside.rows]
+    values = _bounded(beside.main.values[beside.rows])
     if role.endswith("perplexity"):
         values = _log(values)
     if role.endswith(("loss", "perplexity")):
@@ -130,11 +133,16 @@ def _run(name: str, work: Work, role: str, hints: Hints, beside: Beside) -> Fore
     record = RunRecord(
         folder=None, fix=Fix(), seed=0, max_steps=None,
         outcome=Outcome(status="finished", steps=len(beside.rows)), facts=facts, steps=steps,
-        layers=None, activations=None, evals=evals, rows=_kind(work, beside),
+        layers=None, activations=None, evals=evals, rows=_kind(work, beside, evals),
     )  # fmt: skip
     return ForeignRun(
         name=name, record=record, columns=roles, points=points, notes=tuple(work.notes)
     )
+
+
+def _bounded(values: Floats) -> Floats:
+    """Values that no arithmetic could follow count as infinite."""
+    return np.where(np.abs(values) > LARGEST, np.copysign(np.inf, values), values)
 
 
 def _log(values: Floats) -> Floats:
@@ -162,6 +170,7 @@ def _evals(work: Work, beside: Beside, main_role: str, points: dict[str, int]) -
     loss = beside.series("val_loss") if main_role != "val_loss" else None
     if loss is not None:
         points["val_loss"] = len(loss.values)
+        loss = loss.with_values(_bounded(loss.values))
     elif main_role != "val_perplexity" and (found := beside.series("val_perplexity")) is not None:
         loss = found.with_values(_log(found.values))
         points["val_perplexity"] = len(loss.values)
@@ -188,8 +197,11 @@ def _evals(work: Work, beside: Beside, main_role: str, points: dict[str, int]) -
     )  # fmt: skip
 
 
-def _kind(work: Work, beside: Beside) -> Literal["entries", "epochs"]:
-    """Whether rows are epochs: no step and one row an epoch, or a loss that is named so."""
+def _kind(work: Work, beside: Beside, evals: EvalSeries | None) -> Literal["entries", "epochs"]:
+    """Whether rows are epochs (or as long): one row an epoch, an evaluation with every row, or a
+    loss that is named so."""
+    if evals is not None and len(evals.step) >= 0.9 * len(beside.step):
+        return "epochs"
     by_epoch = beside.axis == "epoch" and len(beside.step) > 1
     whole = by_epoch and float(np.median(np.diff(beside.step))) >= 1
     return "epochs" if work.part.per_epoch or whole else "entries"

@@ -186,11 +186,9 @@ def rows_to_block(
     builder: TableBuilder, rows: Sequence[Mapping[int, float]]
 ) -> tuple[Floats, Bools]:
     """Sparse rows (column -> value) as a block."""
-    values = np.full((len(rows), len(builder.columns)), np.nan)
-    given = np.zeros(values.shape, dtype=bool)
-    for i, row in enumerate(rows):
-        for column, value in row.items():
-            values[i, column], given[i, column] = value, True
+    width, nan = range(len(builder.columns)), float("nan")
+    values = np.array([[row.get(column, nan) for column in width] for row in rows])
+    given = np.array([[column in row for column in width] for row in rows])
     return values, given
 
 

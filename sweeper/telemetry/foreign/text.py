@@ -62,6 +62,7 @@ def encoding_of(head: bytes, path: Path) -> str:
     Raises:
         UsageError: the bytes are no text.
     """
+    head = head.rstrip(b"\x00") + b"\x00" * (head[:2].count(0) > 0)  # a crash leaves zeros behind
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             hint = (

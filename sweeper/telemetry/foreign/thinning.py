@@ -96,6 +96,8 @@ def _extremes(stretch: Ints, bits: Ints, values: Floats, tracked: Ints) -> NDArr
         rows = given[~finite]
         keep[rows[np.unique(stretch[rows], return_index=True)[1]]] = True
         rows = given[finite]
+        if not len(rows):
+            continue
         by_value = rows[np.lexsort((v[finite], stretch[rows]))]
         starts = np.unique(stretch[by_value], return_index=True)[1]
         keep[by_value[starts]] = True
