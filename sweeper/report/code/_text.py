@@ -17,11 +17,10 @@ def change_lines(change: Change) -> list[str]:
         lines += [f"#     {line}" for line in part.lines]
     for note in change.notes:
         lines += ["#", f"# Note on {note}."]
-    return [_printable(line) for line in lines]
+    # A terminal obeys escape characters; a diff of a script that holds some must still apply.
+    return [printable(line) if line.startswith(("#", "---", "+++")) else line for line in lines]
 
 
-def _printable(line: str) -> str:
-    """A terminal obeys escape characters; a diff of a file that holds them must still apply."""
-    return (
-        line if not line.startswith("#") else "".join(c if c.isprintable() else " " for c in line)
-    )
+def printable(line: str) -> str:
+    """The line without control characters."""
+    return "".join(c if c.isprintable() else " " for c in line)
