@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,7 @@ def _folder(folder: Path, asked: Mapping[str, str]) -> list[tuple[str, Table]]:
         elif path.suffix.lower() in _TEXTS:
             others.append(path)
     if states:
-        return [("", _file(_latest(states), asked))]
+        return _several(folder, _latest(states), asked)
     if tables:
         return _several(folder, tables, asked)
     if events:
@@ -148,11 +149,11 @@ def _run_of(place: Path, folder: Path) -> str:
     )
 
 
-def _latest(states: list[Path]) -> Path:
-    """The state outside of any checkpoint, else that of the last checkpoint."""
-
-    def key(path: Path) -> tuple[bool, int]:
+def _latest(states: list[Path]) -> list[Path]:
+    """One state of each run: the one outside of its checkpoints, else that of the last."""
+    runs: dict[Path, list[tuple[float, Path]]] = {}
+    for path in states:
         found = re.fullmatch(r"checkpoint-(\d{1,12})", path.parent.name)
-        return (found is None, int(found[1]) if found else 0)
-
-    return max(states, key=key)
+        run = path.parent.parent if found else path.parent
+        runs.setdefault(run, []).append((float(found[1]) if found else math.inf, path))
+    return [max(found)[1] for found in runs.values()]
