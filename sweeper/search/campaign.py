@@ -67,7 +67,9 @@ class Campaign:
     def restored(self) -> list[Trial]:
         """Trials restored by what is known now, best candidate first: fewest changes, then highest
         score."""
-        found = [t for t in self.rejudged() if is_restored(t)]
+        # Being held against a better run never restores: only what was restored needs it.
+        alone = [t for t in self.trials if is_restored(t)]
+        found = [t for t in self._held_against_best(alone) if is_restored(t)]
         return sorted(found, key=self._candidate_key)
 
     @property
@@ -94,10 +96,13 @@ class Campaign:
 
     def rejudged(self) -> list[Trial]:
         """Every told trial with its judgement held against the best skill of all."""
+        return self._held_against_best(self.trials)
+
+    def _held_against_best(self, trials: Sequence[Trial]) -> list[Trial]:
         return [
             t if t.judgement is None
             else replace(t, judgement=against_best(t.judgement, self._best))
-            for t in self.trials
+            for t in trials
         ]  # fmt: skip
 
     def next_fix(self) -> tuple[Phase, Fix] | None:

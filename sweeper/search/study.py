@@ -37,6 +37,8 @@ TIE = 1e-3
 """Weight of the score among equally ill trials; without it they tie, and ties say nothing."""
 STARTUP = 10
 """Trials before TPE models anything (Optuna's default); screening trials count."""
+MODELLED = 60
+"""Trials that the sampler models at least, once there are so many; twice as many at most."""
 LEARNS_FROM = frozenset({"baseline", "screening", "joint", "elimination"})
 """Phases whose trials share one seed and one budget, and so can be compared."""
 
@@ -77,10 +79,13 @@ class JointStudy:
         self._kept = {f.user_attrs["hash"] for f in known if "hash" in f.user_attrs}
         known = [] if replay else known
         self._random = np.random.default_rng([seed, len(known)])
-        self._memory = _memory_study(int(self._random.integers(2**31)))
+        self._seed = int(self._random.integers(2**31))
+        self._memory = _memory_study(self._seed)
+        self._learnt: list[FrozenTrial] = []
+        self._since_rebuilt = 0
         self._told: dict[str, Told] = {}
         self._phases: dict[str, str] = {}
-        self._running: dict[str, optuna.Trial] = {}
+        self._running: dict[str, tuple[Fix, optuna.Trial]] = {}
         self._again = [] if replay else list(again)
         for frozen in known:
             self._learn(frozen)
@@ -125,7 +130,7 @@ class JointStudy:
         """Record a finished trial. Told once: a fix that is known already changes nothing."""
         running = self._running.pop(trial.fix.hash, None)
         if running is not None:
-            self._memory.tell(running, state=TrialState.FAIL)
+            self._memory.tell(running[1], state=TrialState.FAIL)
         if trial.phase not in LEARNS_FROM or trial.fix.hash in self._told:
             return
         frozen = self._frozen(trial)
@@ -139,10 +144,12 @@ class JointStudy:
         be empty."""
         if len(self._told) < 4:
             return {}
+        whole = _memory_study(self._seed)
+        whole.add_trials(self._learnt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                found = optuna.importance.get_param_importances(self._memory, normalize=False)
+                found = optuna.importance.get_param_importances(whole, normalize=False)
             except (ValueError, RuntimeError):
                 return {}
         summed: dict[str, float] = dict.fromkeys(self.space.dimensions, 0.0)
@@ -161,7 +168,7 @@ class JointStudy:
             if fix is not None and needless(fix):
                 fix = None
             if fix is not None and 0 < len(fix.changes) <= self.max_changes and not self.knows(fix):
-                self._running[fix.hash] = probe
+                self._running[fix.hash] = fix, probe
                 return fix
             self._memory.tell(probe, state=TrialState.FAIL)
             if fix is not None and len(fix.changes) > self.max_changes:
@@ -193,7 +200,7 @@ class JointStudy:
         self._memory.enqueue_trial(params)
         running = self._memory.ask()
         self.space.suggest(running)
-        self._running[fix.hash] = running
+        self._running[fix.hash] = fix, running
         return fix
 
     def _frozen(self, trial: Trial) -> FrozenTrial | None:
@@ -241,16 +248,34 @@ class JointStudy:
         # TPE ranks feasible trials by score and ill ones behind them by the sum of what they
         # violate. One number says the same, and spares the sampler reading every constraint of
         # every trial for every group of parameters (a third of its time at 1,000 trials).
-        self._memory.add_trial(
-            optuna.trial.create_trial(
-                value=score if excess <= 0 else WORST_SCORE - 1.0 - excess + TIE * score,
-                params=frozen.params,
-                distributions=frozen.distributions,
-            )
+        learnt = optuna.trial.create_trial(
+            value=score if excess <= 0 else WORST_SCORE - 1.0 - excess + TIE * score,
+            params=frozen.params,
+            distributions=frozen.distributions,
         )
+        self._learnt.append(learnt)
+        self._memory.add_trial(learnt)
+        self._since_rebuilt += 1
+        if self._since_rebuilt >= MODELLED:
+            self._forget()
         fix = Fix(changes=attributes["fix"])
         self._told[attributes["hash"]] = Told(fix=fix, score=score, excess=excess)
         self._phases[attributes["hash"]] = attributes["phase"]
+
+    def _forget(self) -> None:
+        """Let the sampler model the best and the latest trials only.
+
+        An ask then costs the same at 5,000 trials as at 100. The sampler's good set holds 25 trials
+        at most anyway (Optuna's default).
+        """
+        best = sorted(self._learnt, key=lambda t: -float(t.value or 0.0))[: MODELLED // 2]
+        chosen = {id(t) for t in (*best, *self._learnt[-MODELLED // 2 :])}
+        self._seed += 1
+        self._memory = _memory_study(self._seed)
+        self._memory.add_trials([t for t in self._learnt if id(t) in chosen])
+        self._since_rebuilt = 0
+        for fix, _ in list(self._running.values()):
+            self._start(fix)
 
     def _check_space(self, place: Path | str) -> None:
         ours = self.space.fingerprint()
