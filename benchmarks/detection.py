@@ -7,8 +7,8 @@ programs beside this file and the sound shipped experiment are used.
 
 Runs are kept by what was run (--cache) and never made twice; a command that stops at --seconds is
 continued by giving it again. A run counts as failing by its own final metric alone; see
-detection_parts/oracle.py. The programs are split in two halves by name; whatever is fitted may look
-at the first half only.
+detection_parts/oracle.py. The programs are split in two halves by kind and name; whatever is
+fitted may look at the first half only.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ QUICK_PROGRAMS = 3
 
 
 def halves(items: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """Every second program, in the order of their names, is held out."""
-    names = sorted({item.case.program for item in items})
-    held = set(names[1::2])
+    """Every second program of each kind (by the name of its metric) is held out, in the order of
+    their names, so that both halves hold every kind that there are two of."""
+    kinds: dict[str, list[str]] = {}
+    for name, metric in sorted({(x.case.program, x.metric) for x in items if x.metric}):
+        kinds.setdefault(metric, []).append(name)
+    held = {name for names in kinds.values() for name in names[1::2]}
     return (
         [x for x in items if x.case.program not in held],
         [x for x in items if x.case.program in held],

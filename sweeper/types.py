@@ -298,6 +298,9 @@ class Facts:
     token shares for language models, descending."""
     target_mean: float = math.nan
     target_variance: float = math.nan
+    """Mean squared error of the best constant answer, the mean of each output."""
+    target_square: float = math.nan
+    """Mean square of the targets: what the answer zero costs."""
     output_activation: str = ""
     """softmax, log_softmax or sigmoid found between the model's head and the loss, or empty."""
     label_min: int = 0

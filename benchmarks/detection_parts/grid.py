@@ -28,7 +28,7 @@ FAULTS = (
     "class_imbalance=0.01", "dead_relu=10",
 )  # fmt: skip
 MILD = (
-    "learning_rate=0.6", "learning_rate=1.6", "init_scale=0.8", "init_scale=1.3", "clip=100",
+    "learning_rate=0.6", "learning_rate=1.6", "init_scale=0.8", "init_scale=1.3", "clip=1",
     "weight_decay=1e-5", "noisy_labels=0.05", "dropout=0.15", "huge_batch=2", "activation=tanh",
     "input_scale=0.5", "early_decay=0.99",
 )  # fmt: skip

@@ -23,14 +23,18 @@ def page(
     lines = [
         "# Detection and diagnosis on sound programs with an injected fault",
         "",
-        (f"`{command}`, sweeper {__version__}, torch {torch.__version__}, "
-        f"{platform.machine()} CPU, one thread a run."),
+        (
+            f"`{command}`, sweeper {__version__}, torch {torch.__version__}, "
+            f"{platform.machine()} CPU, one thread a run."
+        ),
         "",
-        (f"Harmful: the run kept under {LOST:.0%} of the sound run's skill over chance on the "
-        "program's own final evaluation, or printed no finite one; no detector is asked. Controls: "
-        f"unchanged runs under other seeds and mild changes that kept at least {KEPT:.0%}. Faults "
-        "that did no harm are counted apart. Intervals are Wilson's at 95 %; runs of one program "
-        "are not independent, so they are too narrow."),
+        (
+            f"Harmful: the run kept under {LOST:.0%} of the sound run's skill over chance on the "
+            "program's own final evaluation, or printed no finite one; no detector is asked. Controls: "
+            f"unchanged runs under other seeds and mild changes that kept at least {KEPT:.0%}. Faults "
+            "that did no harm are counted apart. Intervals are Wilson's at 95 %; runs of one program "
+            "are not independent, so they are too narrow."
+        ),
         "",
         f"{not_taken} runs in which the fault did not take hold are left out."
         + (f" {left} runs are still to be made." if left else ""),
@@ -94,8 +98,10 @@ def _peers(items: Sequence[Scored]) -> list[str]:
     lines = [
         "## Published rules on the same records (held-out half)",
         "",
-        ("Reimplemented from their definitions; `detection_parts/peers.py` says what stands in for "
-        "signals that a record does not hold."),
+        (
+            "Reimplemented from their definitions; `detection_parts/peers.py` says what stands in for "
+            "signals that a record does not hold."
+        ),
         "",
         "| rules | TPR | FPR |",
         "|---|---|---|",

@@ -27,7 +27,8 @@ class BadInitialLossThresholds(Thresholds):
 def expected_loss(facts: Facts) -> float:
     """Loss of an untrained model: ln K, or the mean square of the targets; NaN when unknown."""
     if facts.loss_function == "mse_loss":
-        return facts.target_variance + facts.target_mean**2
+        known = facts.target_square
+        return known if math.isfinite(known) else facts.target_variance + facts.target_mean**2
     k = n_classes(facts)
     return math.log(k) if k >= 2 else math.nan
 

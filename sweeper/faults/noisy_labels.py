@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweeper.faults._base import Fault, always, classes_only, confirm, counted, number, real
+from sweeper.faults._base import Fault, classes_only, confirm, counted, number, real
 from sweeper.types import Cause, Facts, FixValue
 
 if TYPE_CHECKING:
     import torch
 
     from sweeper.program.session import LossCall, Session
+
+
+HOPELESS = 0.8
+"""Share of wrong labels from which next to no signal is left."""
+
+
+def causes(value: FixValue) -> tuple[Cause, ...]:
+    hopeless = (Cause.LABELS_WITHOUT_SIGNAL,) if real(value) >= HOPELESS else ()
+    return (Cause.LABEL_NOISE, *hopeless)
 
 
 def refusal(value: FixValue, facts: Facts) -> str:
@@ -44,7 +53,7 @@ FAULT = Fault(
     values="the share of wrong labels, 0.05 to 1 (default 0.6)",
     default=0.6,
     source="Northcutt et al. 2021 (label errors in ten test sets)",
-    causes=always(Cause.LABEL_NOISE),
+    causes=causes,
     refusal=refusal,
     apply=apply,
     effect=counted("noisy_labels", "samples", "label was disturbed"),

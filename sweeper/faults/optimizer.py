@@ -26,9 +26,8 @@ def apply(session: Session, value: FixValue) -> None:
 
 
 def effect(value: FixValue, record: RunRecord) -> str:
-    from sweeper.remedies import all_remedies
-
-    return all_remedies()["optimizer"].effect("sgd", record)
+    names = [optimizer.name for optimizer in record.facts.optimizers]
+    return "" if names[:1] == ["SGD"] else f"steps were made by {', '.join(names) or 'nothing'}"
 
 
 FAULT = Fault(

@@ -12,6 +12,7 @@ import torch
 from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall
 from sweeper.telemetry.samples import SeenSamples, model_input
+from sweeper.telemetry.targets import ConstantAnswer
 
 
 def correct_mask(call: LossCall) -> torch.Tensor | None:
@@ -66,8 +67,7 @@ class Evaluation:
     n_loss_correct: int = 0
     loss_correct: float = 0.0
     squared_error: float = 0.0
-    target_sum: float = 0.0
-    target_squares: float = 0.0
+    constant: ConstantAnswer = field(default_factory=ConstantAnswer)
     n_regression: int = 0
     n_compared: int = 0
     compared_correct: float = 0.0
@@ -123,10 +123,8 @@ class Evaluation:
             _count(self.loss_labels, call.target if kept is None else call.target[kept])
         elif call.input.shape == call.target.shape:
             error = (call.input.detach() - call.target.detach()).double()
-            values = call.target.detach().double()
             self.squared_error += float(error.square().sum())
-            self.target_sum += float(values.sum())
-            self.target_squares += float(values.square().sum())
+            self.constant.add(call.target)
             self.n_regression += n
 
     @property
@@ -142,9 +140,7 @@ class Evaluation:
             accuracy = self.loss_correct / self.n_loss_correct
             skill = _skill(accuracy, self.loss_labels)
         elif self.n_regression:
-            variance = (
-                self.target_squares / self.n_regression - (self.target_sum / self.n_regression) ** 2
-            )
+            variance = self.constant.error
             if variance > 0:
                 skill = 1.0 - self.squared_error / self.n_regression / variance
         return {

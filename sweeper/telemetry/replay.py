@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from sweeper.program.observer import Observer
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.evaluation import correct_mask, mean_loss
 from sweeper.telemetry.samples import model_input
-from sweeper.telemetry.targets import MANY_TARGETS
+from sweeper.telemetry.targets import MANY_TARGETS, ConstantAnswer
 from sweeper.types import Replay, jsonable
 
 FILE = "replay.json"
@@ -185,6 +185,7 @@ class _Sums:
     loss_sum: float = 0.0
     losses: float = 0.0
     error: float = 0.0
+    constant: ConstantAnswer = field(default_factory=ConstantAnswer)
     skill: float = math.nan
     right: float = math.nan
     """Skill by the share of right answers, of token models too; R squared in a regression."""
@@ -211,6 +212,7 @@ def _measure(batches: list[Kept], seconds: float = MOST_SECONDS) -> _Sums:
         elif call.input.numel() == call.target.numel():
             error = call.input.reshape(-1).double() - labels.double()
             sums.error += float(error.square().sum())
+            sums.constant.add(call.target)
             targets.append(labels.cpu())
         sums.n += len(labels)
         sums.tokens = len(labels) >= MANY_TARGETS * batch.rows
@@ -230,8 +232,9 @@ def _tokens(sums: _Sums, counts: torch.Tensor) -> None:
 
 def _skill(sums: _Sums, targets: torch.Tensor, hits: torch.Tensor | None) -> None:
     if hits is None:
-        spread = float((targets.double() - targets.double().mean()).square().sum())
-        sums.skill = sums.right = 1 - sums.error / spread if spread > 0 else math.nan
+        spread = sums.constant.error
+        error = sums.error / max(1, sums.constant.n)
+        sums.skill = sums.right = 1 - error / spread if spread > 0 else math.nan
         return
     if targets.is_floating_point():
         targets = (targets > 0.5).long()

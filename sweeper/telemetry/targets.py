@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,58 @@ MANY_TARGETS = 4
 a language model when it classifies."""
 
 
+MOST_OUTPUTS = 65_536
+"""Outputs of a regression whose means are kept apart."""
+
+
+@dataclass
+class ConstantAnswer:
+    """Running squared error of the best constant answer of a regression: the mean of each output.
+
+    Outputs that change in number from batch to batch are taken together. Sums stay on their device.
+    """
+
+    n: int = 0
+    rows: int = 0
+    total: Any = 0.0
+    squares: Any = 0.0
+    columns: torch.Tensor | None = None
+    apart: bool = True
+
+    def add(self, target: torch.Tensor) -> None:
+        """``target`` [N, ...]."""
+        wide = target.detach().to(torch.float32 if target.device.type == "mps" else torch.float64)
+        flat = wide.reshape(len(wide), -1) if wide.dim() > 1 else wide.reshape(-1, 1)
+        self.n += flat.numel()
+        self.rows += len(flat)
+        self.total = self.total + flat.sum()
+        self.squares = self.squares + flat.square().sum()
+        width = flat.shape[1]
+        known = self.columns is None or len(self.columns) == width
+        self.apart = self.apart and known and 0 < width <= MOST_OUTPUTS
+        if self.apart:
+            sums = flat.sum(0)
+            self.columns = sums if self.columns is None else self.columns + sums
+
+    @property
+    def mean(self) -> float:
+        return float(self.total) / self.n
+
+    @property
+    def square(self) -> float:
+        """What the answer zero costs."""
+        return float(self.squares) / self.n
+
+    @property
+    def error(self) -> float:
+        """Mean squared error of the constant answer; of all outputs together while there are fewer
+        than two rows for each mean."""
+        if self.apart and self.columns is not None and self.rows > 1:
+            guessed = float((self.columns / self.rows).square().mean())
+            return max(0.0, self.square - guessed)
+        return max(0.0, self.square - self.mean**2)
+
+
 @dataclass
 class Targets:
     """Running summary of the training targets; class counts stay on their device."""
@@ -23,8 +75,7 @@ class Targets:
     reduction: str = "mean"
     counts: torch.Tensor | None = None
     n: int = 0
-    total: Any = 0.0
-    squares: Any = 0.0
+    values: ConstantAnswer = field(default_factory=ConstantAnswer)
     label_min: Any = None
     label_max: Any = None
     width: int = 0
@@ -59,8 +110,7 @@ class Targets:
             )
             self.width = int(call.input.shape[-1]) if call.input.dim() > 1 else 1
             self.n += values.numel()
-            self.total = self.total + values.sum()
-            self.squares = self.squares + values.square().sum()
+            self.values.add(target)
             low, high = values.min(), values.max()
             self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
             self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
@@ -83,11 +133,11 @@ class Targets:
             else:
                 out |= {"task": "classification", "class_prior": tuple(shares)}
         elif self.n:
-            mean = float(self.total) / self.n
+            mean = self.values.mean
             out |= {
-                "target_mean": mean,
-                "target_variance": max(0.0, float(self.squares) / self.n - mean**2),
-            }
+                "target_mean": mean, "target_variance": self.values.error,
+                "target_square": self.values.square,
+            }  # fmt: skip
             if self.loss_function.startswith("binary"):
                 out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
             elif self.loss_function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
