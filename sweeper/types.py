@@ -317,7 +317,9 @@ class Facts:
     norms: tuple[str, ...] = ()
     """Paths of normalisation modules."""
     dropout: tuple[float, ...] = ()
-    """Rates of dropout modules that are active."""
+    """Rates with which modules, attention and called functions drop; those that are active."""
+    n_dropout_calls: int = 0
+    """Places where dropout is called as a function; the last entries of ``dropout``."""
     schedulers: tuple[str, ...] = ()
     lr_written_by_program: bool = False
     """The rate changed between steps although no scheduler of torch was stepped."""
@@ -329,6 +331,8 @@ class Facts:
     """backward ran and no parameter of the optimizer ever had a gradient."""
     pretrained: bool = False
     """Weights came from load_state_dict or from_pretrained before training."""
+    n_loaded: int = 0
+    """Parameters of the models that did; 0 with ``pretrained`` in the facts of older runs: all."""
     compiled: bool = False
     """The program asked for torch.compile (switched off in trials)."""
     with_closure: bool = False

@@ -129,7 +129,7 @@ def _run(job: Job, session: Session, finish: Any) -> Outcome:
             _inject(session, name, value)
         for name, value in job.fix.changes.items():
             _apply(session, name, value)
-        with _swapping(session):
+        with _changing(session):
             execute(job.program)
     except (BudgetReached, NotApplied):
         return finish(session.stop_reason)  # type: ignore[no-any-return]
@@ -147,6 +147,8 @@ def _run(job: Job, session: Session, finish: Any) -> Outcome:
         text = traceback.format_exc()
         sys.stderr.write(text)
         status = "out_of_memory" if _out_of_memory(error) else "program_error"
+        if isinstance(error, Exception) and status == "program_error":
+            session.seam_error(error)
         return finish(status, error=f"{type(error).__name__}: {error}", traceback=text, exit_code=1)  # type: ignore[no-any-return]
     return finish(_ended(session))  # type: ignore[no-any-return]
 
@@ -194,26 +196,16 @@ def _replayer(job: Job, session: Session) -> Replayer:
 
 
 @contextlib.contextmanager
-def _swapping(session: Session) -> Iterator[None]:
-    """Replace activations called as functions for the whole program, when a remedy asked for it."""
-    if not session.swaps:
-        yield
-        return
-    from sweeper.program.graph import ModuleStack, SwapMode
-    from sweeper.program.models import module_paths
+def _changing(session: Session) -> Iterator[None]:
+    """Change the functions that the program calls, when a remedy asked for it."""
+    from sweeper.program.functions import changing
 
-    paths: dict[int, str] = {}
-
-    def path_of(module: Any) -> str | None:
-        if not paths and session.roots:
-            paths.update(module_paths(session.roots))
-        return paths.get(id(module))
-
-    with ModuleStack() as stack, SwapMode(stack, session.swaps, path_of) as mode:
+    with changing(session.functions, lambda: session.roots) as mode:
         try:
             yield
         finally:
-            session.confirm("activation", calls=mode.count)
+            if mode is not None and mode.count:
+                session.confirm("activation", calls=mode.count)
 
 
 def execute(program: Program) -> None:

@@ -39,12 +39,14 @@ def patch_model_facts(patch: Patch, current: Callable[[], Session | None]) -> No
         @functools.wraps(original)
         def load_state_dict(self: Any, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
             session = current()
-            if session:
-                session.models.weights_loaded(self, state_dict)
-            result = original(self, state_dict, *args, **kwargs)
-            if session:
-                session.notify("weights_loaded")
-            return result
+            if session is None:
+                return original(self, state_dict, *args, **kwargs)
+
+            def load(state: Any) -> Any:
+                session.models.weights_loaded(self, state)
+                return original(self, state, *args, **kwargs)
+
+            return session.states.seam_load(self, state_dict, load)
 
         return load_state_dict
 

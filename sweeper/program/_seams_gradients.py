@@ -95,7 +95,8 @@ def _patch_backward(patch: Patch, current: Current) -> None:
             _depth["backward"] += 1
             session.in_backward = True
             try:
-                return original(tensors, *args, **kwargs)
+                call = functools.partial(original, tensors, *args, **kwargs)
+                return session.passes.run("backward", call)
             finally:
                 _depth["backward"] -= 1
                 session.in_backward = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweeper.program.graph import SwapMode
+from sweeper.program.functions import FunctionMode
 
 if TYPE_CHECKING:
     from sweeper.program.session import Session
@@ -67,7 +67,7 @@ def _again(function: Any) -> Any:
         global _inside
         _inside += 1
         try:
-            with SwapMode.in_force():
+            with FunctionMode.in_force():
                 return function(*args, **kwargs)
         finally:
             _inside -= 1

@@ -94,6 +94,7 @@ class Models:
         session, parameters = self.session, optimizer_parameters(self.session.optimizers)
         self.roots = self._find_roots(parameters, inputs)
         self._shapes = sorted(shapes_of(r) for r in self.roots)
+        session.states.spread(self.roots)
         if (loose := loose_parameters(parameters, self.roots)) is not None:
             self.roots.append(loose)
         gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
@@ -134,13 +135,13 @@ class Models:
     def _operate(self) -> None:
         for remedy, callback in self.callbacks:
             before = [set(_names(root)) for root in self.roots]
-            copied = [bool(copies_of(root, self.roots)) for root in self.roots]
+            copies = [copies_of(root, self.roots) for root in self.roots]
             self.operating = remedy
             callback(self.roots)
             self.operating = ""
-            for root, names, is_copied in zip(self.roots, before, copied, strict=True):
+            for root, names, known in zip(self.roots, before, copies, strict=True):
                 if added := set(_names(root)) - names:
-                    if remedy and is_copied:
+                    if remedy and any(shapes_of(copy) != shapes_of(root) for copy in known):
                         self.session.refuse(remedy, COPY)
                     self._added |= {_last(name): remedy for name in added}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +22,8 @@ import torch.overrides
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
+
+from sweeper.program._dropout_calls import rate_of
 
 MAX_OPERATIONS = 20_000
 """A forward with more operations than this is traced up to here only (memory of the trace)."""
@@ -105,6 +106,7 @@ class Node:
     consumers: list[int] = field(default_factory=list)
     n_tensor_inputs: int = 0
     weighs: bool = False  # a function of the program's own that is given a matrix of parameters
+    dropout: float = 0.0  # the rate with which it drops
 
 
 class ModuleStack:
@@ -157,9 +159,11 @@ def tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
 
 
 # Not annotated in torch.
-_push: Callable[[TorchFunctionMode], None] = torch.overrides._push_mode
+push_mode: Callable[[TorchFunctionMode], None] = torch.overrides._push_mode
 _pop: Callable[[], TorchFunctionMode] = torch.overrides._pop_mode
-_modes: Callable[[], list[TorchFunctionMode]] = torch.overrides._get_current_function_mode_stack
+modes_in_force: Callable[[], list[TorchFunctionMode]] = (
+    torch.overrides._get_current_function_mode_stack
+)
 
 
 def enter_below(mode: TorchFunctionMode) -> None:
@@ -169,10 +173,10 @@ def enter_below(mode: TorchFunctionMode) -> None:
     """
     above = [_pop() for _ in range(torch._C._len_torch_function_stack())]
     while above and isinstance(above[-1], DeviceContext):
-        _push(above.pop())
-    _push(mode)
+        push_mode(above.pop())
+    push_mode(mode)
     for known in reversed(above):
-        _push(known)
+        push_mode(known)
 
 
 def leave(mode: TorchFunctionMode) -> None:
@@ -180,7 +184,7 @@ def leave(mode: TorchFunctionMode) -> None:
     stack = [_pop() for _ in range(torch._C._len_torch_function_stack())]
     for known in reversed(stack):
         if known is not mode:
-            _push(known)
+            push_mode(known)
 
 
 class TraceMode(TorchFunctionMode):
@@ -240,6 +244,7 @@ class TraceMode(TorchFunctionMode):
             parameter=bool(weights),
             n_tensor_inputs=sum(t.dim() > 0 for t in inputs),
             weighs=own_function and any(t.dim() >= 2 for t in weights),
+            dropout=rate_of(operation, args, kwargs),
         )
         for source in node.inputs:
             if source >= 0:
@@ -277,62 +282,6 @@ def _name_of(func: Any) -> str:
         attribute = getattr(getattr(func, "__self__", None), "__name__", "")
         return attribute if attribute in VIEWS else name
     return name
-
-
-class SwapMode(TorchFunctionMode):
-    """Replaces activations that are called as functions, at given sites."""
-
-    entered: SwapMode | None = None
-    """The one of the present run."""
-
-    def __init__(
-        self,
-        stack: ModuleStack,
-        swaps: dict[str, Callable[[torch.Tensor], torch.Tensor]],
-        path_of: Callable[[nn.Module], str | None],
-    ) -> None:
-        super().__init__()
-        self.stack, self.swaps, self.path_of = stack, swaps, path_of
-        self.count = 0
-
-    def __enter__(self) -> SwapMode:
-        SwapMode.entered = self
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        SwapMode.entered = None
-        super().__exit__(*exc)  # type: ignore[no-untyped-call]
-
-    @classmethod
-    @contextmanager
-    def in_force(cls) -> Iterator[None]:
-        """Replace in this thread too, where the run's main thread does (autograd's own threads)."""
-        mode = cls.entered
-        if mode is None or mode in _modes():
-            yield
-            return
-        _push(mode)
-        try:
-            yield
-        finally:
-            leave(mode)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        called = getattr(func, "__name__", "")
-        name = ACTIVATIONS.get(called)
-        value = (args[0] if args else kwargs.get("input")) if name else None
-        if isinstance(value, torch.Tensor):
-            path = self.path_of(self.stack.running[-1]) if self.stack.running else ""
-            replacement = self.swaps.get(f"{path}|{name}|{call_site()}")
-            if replacement is not None:
-                self.count += 1
-                if called.endswith("_") or kwargs.get("inplace"):
-                    # The caller may drop the result and read its tensor again.
-                    return value.copy_(replacement(value.clone()))
-                return replacement(value)
-        return func(*args, **kwargs)
 
 
 class Graph:

@@ -47,8 +47,9 @@ def find_roots(
     The garbage collector knows every module however it was made (unpickled, built by a library);
     a registry of constructors would miss those.
     """
-    wanted = {id(p) for p in parameters}
-    modules = _modules()
+    order = {id(p): i for i, p in enumerate(parameters)}
+    wanted = set(order)
+    modules = living_modules()
     if not any(_owns(module, wanted) for module in modules):
         return []
     wanted |= _in_graphs(given)
@@ -61,7 +62,14 @@ def find_roots(
             visited.add(id(parent))
             top = parent
         roots.setdefault(id(top), top)
-    return sorted(roots.values(), key=lambda m: -elements(m))
+    # Between equals the optimizer's order decides: paths must be the same in every run.
+    return sorted(
+        roots.values(),
+        key=lambda m: (
+            -elements(m),
+            min((order.get(id(p), len(order)) for p in m.parameters()), default=len(order)),
+        ),
+    )
 
 
 def shapes_of(module: nn.Module) -> tuple[Any, ...]:
@@ -78,7 +86,7 @@ def copies_of(root: nn.Module, roots: Iterable[nn.Module]) -> list[nn.Module]:
     shapes = shapes_of(root)
     return [
         module
-        for module in _modules()
+        for module in living_modules()
         if type(module) is type(root) and id(module) not in parts and shapes_of(module) == shapes
     ]
 
@@ -89,7 +97,7 @@ def left_out(optimizers: Iterable[torch.optim.Optimizer], roots: list[nn.Module]
     known = {id(p) for p in optimizer_parameters(optimizers)}
     known |= {id(p) for root in roots for p in root.parameters()}
     count = 0
-    for module in _modules():
+    for module in living_modules():
         for parameter in (module.__dict__.get("_parameters") or {}).values():
             if parameter is None or id(parameter) in known or not parameter.requires_grad:
                 continue
@@ -99,7 +107,8 @@ def left_out(optimizers: Iterable[torch.optim.Optimizer], roots: list[nn.Module]
     return count
 
 
-def _modules() -> list[nn.Module]:
+def living_modules() -> list[nn.Module]:
+    """Every module that the garbage collector knows."""
     # A list: a generator would be among the objects that it holds, and keep them all alive.
     # type() first: isinstance would trigger __class__ properties of lazy proxies.
     return [found for found in gc.get_objects() if issubclass(type(found), nn.Module)]
@@ -128,11 +137,22 @@ def _in_graphs(given: Iterable[torch.Tensor]) -> set[int]:
 
 def _parents() -> dict[int, nn.Module]:
     parents: dict[int, nn.Module] = {}
-    for module in _modules():
+    for module in living_modules():
         for child in (module.__dict__.get("_modules") or {}).values():
             if child is not None:
                 parents.setdefault(id(child), module)
     return parents
+
+
+def is_transposed_linear(module: nn.Module) -> bool:
+    """A Linear whose weight is [in, out], as GPT-2's Conv1D (transformers and its many copies)."""
+    weight, n_out = getattr(module, "weight", None), getattr(module, "nf", None)
+    return (
+        type(module).__name__ == "Conv1D"
+        and isinstance(weight, torch.Tensor)
+        and weight.dim() == 2
+        and weight.shape[1] == n_out
+    )
 
 
 def _prefixes(roots: list[nn.Module]) -> list[str]:

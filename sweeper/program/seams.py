@@ -240,17 +240,20 @@ _calls: list[tuple[Any, Any]] = []
 
 
 def _watch_calls(session: Session) -> None:
-    """Until the models are found and one has been called with gradients:
-    the hooks that finding them registers must hold for that very call.
+    """Until the models are found and one has been called with gradients: the hooks that finding
+    them registers must hold for that very call. Where a remedy stands around the first passes,
+    until these are over.
     """
     plain = torch.nn.Module.__call__
 
     def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if current() is session and session.optimizers and not session.models.entered:
+        if current() is not session or not session.optimizers:
+            return plain(module, *args, **kwargs)
+        if not session.models.entered:
             session.models.called(module, args, kwargs)
-            if session.models.entered:
-                _unwatch_calls()
-        return plain(module, *args, **kwargs)
+        if session.models.entered and not session.passes.watched:
+            _unwatch_calls()
+        return session.passes.run("forward", functools.partial(plain, module, *args, **kwargs))
 
     _calls.append((__call__, plain))
     torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]

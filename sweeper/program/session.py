@@ -12,17 +12,20 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from sweeper.program._steps import Closure, watched
 from sweeper.program.finding import ModelCallback, Models
+from sweeper.program.functions import FunctionChanges
 from sweeper.program.graph import tensors_in
 from sweeper.program.groups import GroupValue, GroupValues, Shape
 from sweeper.program.models import optimizer_parameters
 from sweeper.program.observer import Observer
+from sweeper.program.passes import Passes
+from sweeper.program.states import States
 from sweeper.types import Facts
 
 
@@ -52,6 +55,8 @@ Parameters = list[torch.Tensor]
 MAX_SWALLOWED = 3
 """A program that swallows the budget's exception (bare except) so often is ended for good."""
 MAX_WATCH_ERRORS = 5
+FIRST_STEPS = 2
+"""Steps until the passes of the program count as tried: with several optimizers each has gone."""
 
 
 class Session:
@@ -85,7 +90,11 @@ class Session:
         self.observers: list[Observer] = []
         self.applied: dict[str, dict[str, Any]] = {}
         self.refused: dict[str, str] = {}
-        self.swaps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
+        self.functions = FunctionChanges()
+        self.passes = Passes()
+        self.states = States()
+        self.surgeon: Any = None
+        """What the surgery of all remedies has in common, made by the first of them."""
         self.stop_reason = ""
         self.swallowed = 0
         self.watch_errors: list[str] = []
@@ -111,6 +120,7 @@ class Session:
         self._after_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._clip_callbacks: list[Callable[[str, Parameters, float, float], bool]] = []
         self._clip_calls: list[Callable[[str, float, float], float | None]] = []
+        self._error_callbacks: list[Callable[[Exception], None]] = []
 
     # -- what remedies call ------------------------------------------------------------------------
 
@@ -121,12 +131,13 @@ class Session:
         """
         self._optimizer_callbacks.append(callback)
 
-    def on_model(self, callback: ModelCallback) -> None:
+    def on_model(self, callback: ModelCallback, *, first: bool = False) -> None:
         """``callback(roots)`` once, before the first forward after the first optimizer.
 
-        The place for surgery.
+        The place for surgery; ``first`` puts it before what the other callbacks shall see.
         """
-        self.models.callbacks.append((self.remedy, callback))
+        callbacks = self.models.callbacks
+        callbacks.insert(0 if first else len(callbacks), (self.remedy, callback))
         self._reaches_models()
 
     def on_input(self, callback: Callable[..., tuple[Any, Any]]) -> None:
@@ -207,11 +218,15 @@ class Session:
             return "its Muon takes matrices only"
         return ""
 
+    def on_program_error(self, callback: Callable[[Exception], None]) -> None:
+        """``callback(error)`` when an error of the program has ended the run."""
+        self._error_callbacks.append(callback)
+
     def confirm(self, remedy: str, **evidence: Any) -> None:
         """Record what a remedy really did (plain JSON values)."""
         self.applied.setdefault(remedy, {}).update(evidence)
 
-    def refuse(self, remedy: str, reason: str) -> None:
+    def refuse(self, remedy: str, reason: str) -> NoReturn:
         """The remedy cannot apply to this program: the run ends as not applied."""
         self.refused[remedy] = reason
         self.stop_reason = "not_applied"
@@ -222,12 +237,6 @@ class Session:
         self.refused["program"] = reason
         self.stop_reason = "no_optimizer"
         raise BudgetReached(self.stop_reason)
-
-    def functional_swap(
-        self, sites: set[str], replacement: Callable[[torch.Tensor], torch.Tensor]
-    ) -> None:
-        """Replace activations called as functions at these `ActivationSite` names (kind call)."""
-        self.swaps.update(dict.fromkeys(sites, replacement))
 
     # -- what faults call as well: what they do counts as the program's own ------------------------
 
@@ -435,11 +444,17 @@ class Session:
         self.models.entered = True
         if optimizer is self.primary:
             self.step += 1
+            self.states.training = True
+            self.passes.over = self.step >= FIRST_STEPS
             if self.max_steps is not None and self.step >= self.max_steps:
                 self.stop("budget")
             if self.max_seconds and time.monotonic() - self.started > self.max_seconds:
                 self.stop("budget")
         self._stop_if_told()
+
+    def seam_error(self, error: Exception) -> None:
+        for callback in self._error_callbacks:
+            callback(error)
 
     def stop(self, reason: str) -> None:
         """End the run at the next safe point (after the present step)."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeper.types import Cause, Diagnosis, Facts, LayerFact, RunRecord
 
-HIDDEN_KINDS = ("Linear", *(f"Conv{t}{n}d" for t in ("", "Transpose") for n in (1, 2, 3)))
+HIDDEN_KINDS = ("Linear", "Conv1D", *(f"Conv{t}{n}d" for t in ("", "Transpose") for n in (1, 2, 3)))
 """Layers that surgery operates on; subclasses are told by their class name here and by type in the
 child."""
 

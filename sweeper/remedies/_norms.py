@@ -7,8 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from sweeper.remedies._surgery import Counted, every_module
+from sweeper.remedies._layers import every_module, is_linear, spatial, widths
+from sweeper.remedies._shortcut import carry_shortcut
 
 NAME = "sweeper_norm"
 """Of the submodule inside the layer whose output it normalises."""
@@ -17,80 +19,71 @@ EPS = 1e-5
 
 
 def norm_for(layer: nn.Module, kind: str) -> nn.Module:
-    """A normalisation of the layer's output: over the last dimension of a Linear, the channels of a
-    conv."""
+    """A normalisation of the layer's output, on its device and in its precision: over the last
+    dimension of a Linear, over the channels of a conv."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
-    if isinstance(layer, nn.Linear):
-        make = nn.BatchNorm1d if kind == "batch" else nn.LayerNorm
-        return make(layer.out_features, **like)
-    channels = layer.out_channels
-    assert isinstance(channels, int)
+    # Weights of few bits are packed into integers; their layers compute in floats.
+    dtype = weight.dtype if weight.is_floating_point() else torch.get_default_dtype()
+    like: dict[str, Any] = {"device": weight.device, "dtype": dtype}
+    width = widths(layer)[1]
+    if is_linear(layer):
+        return (nn.BatchNorm1d if kind == "batch" else nn.LayerNorm)(width, **like)
     if kind == "layer":
-        return nn.GroupNorm(1, channels, **like)
-    return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[_spatial(layer) - 1](channels, **like)
+        return nn.GroupNorm(1, width, **like)
+    return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[spatial(layer) - 1](width, **like)
 
 
-def _spatial(conv: nn.Module) -> int:
-    kernel = conv.kernel_size
-    assert isinstance(kernel, tuple)
-    return len(kernel)
+class NormBehind:
+    """Forward hook: the layer's output through its ``sweeper_norm``, in the precision it had.
 
-
-class NormBehind(Counted):
-    """Forward hook: the layer's output through its ``sweeper_norm``."""
+    Batch statistics of a Linear's output [..., features] are taken over all its other dimensions,
+    as BatchNorm1d does for [batch, features, positions].
+    """
 
     def __init__(self, layer: nn.Module) -> None:
-        self.channels_at = -1 if isinstance(layer, nn.Linear) else 1
-        self.dims = 0 if isinstance(layer, nn.Linear) else _spatial(layer) + 2
+        self.dims = 0 if is_linear(layer) else spatial(layer) + 2
 
     def __call__(self, layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
         norm = getattr(layer, NAME)
-        if self.channels_at == -1:
+        if not self.dims:
             rows = output.reshape(-1, output.shape[-1])
-            return self._norm(norm, rows).reshape(output.shape)
-        if output.dim() < self.dims:  # a conv called without a batch dimension
-            return self._norm(norm, output.unsqueeze(0)).squeeze(0)
-        return self._norm(norm, output)
+            result = _norm(norm, rows).reshape(output.shape)
+        elif output.dim() < self.dims:  # a conv called without a batch dimension
+            result = _norm(norm, output.unsqueeze(0)).squeeze(0)
+        else:
+            result = _norm(norm, output)
+        return carry_shortcut(output, result.to(output.dtype))
 
-    @staticmethod
-    def _norm(norm: nn.Module, values: torch.Tensor) -> torch.Tensor:
-        """A single value per channel has no batch statistics: the running ones stand in, nothing
-        crashes."""
-        per_channel = values.numel() // max(values.shape[1], 1)
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training and per_channel == 1:
-            return F.batch_norm(
-                values,
-                norm.running_mean,
-                norm.running_var,
-                norm.weight,
-                norm.bias,
-                False,
-                0.0,
-                norm.eps,
-            )
-        result: torch.Tensor = norm(values)
-        return result
+
+def _norm(norm: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """A single value per channel has no batch statistics: the running ones stand in, nothing
+    crashes."""
+    alone = values.numel() <= max(values.shape[1], 1)
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training and alone:
+        norm.eval()
+        try:
+            return norm(values)  # type: ignore[no-any-return]
+        finally:
+            norm.train()
+    return norm(values)  # type: ignore[no-any-return]
 
 
 def batch_norms(roots: list[nn.Module]) -> list[nn.Module]:
-    """The model's own batch normalisations, each once."""
-    return [m for m in every_module(roots) if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    """The model's own batch normalisations, each once, whose widths are known."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [
+        m
+        for m in every_module(roots)
+        if isinstance(m, kind) and not any(is_lazy(p) for p in m.parameters())
+    ]
 
 
-class LayerInstead(Counted):
-    """The forward of a batch normalisation as a layer normalisation over channels and positions."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        norm = self.module
-        assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-        return F.group_norm(values, 1, norm.weight, norm.bias, norm.eps)
+def layer_norm_like(norm: nn.Module) -> nn.Module:
+    """A layer normalisation over channels and positions with the settings of a batch
+    normalisation."""
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    return nn.GroupNorm(1, norm.num_features, eps=norm.eps, affine=norm.affine)
 
 
 class InputNorm:

@@ -2,80 +2,89 @@
 only.
 
 A layer's hook leaves its input on its output tensor; the activation that gets this very tensor adds
-it. So the shortcut spans exactly the layers whose output goes straight into an activation, and a
-sum in between (a recurrent cell) or a pooling leaves the layer as it is.
+it. So the shortcut spans exactly the layers whose output goes straight into an activation, through
+normalisation and dropout where there are any; a sum in between (a recurrent cell) or a pooling
+leaves the layer as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
-from sweeper.remedies._surgery import Counted
+from sweeper.remedies._layers import CONVS, NORMS, widths
+from sweeper.remedies._operation import Use
 
 MARK = "_sweeper_shortcut"
+CARRIERS = (*NORMS, _DropoutNd, nn.Identity)
+"""Modules through which a shortcut reaches the activation."""
 
 
-class Marked(Counted):
-    """Forward hook of a layer: its input travels with its output; counted when an activation adds
-    it."""
+class Marked:
+    """Forward hook of a layer: its input travels with its output."""
 
-    def __call__(self, layer: nn.Module, args: Any, output: torch.Tensor) -> None:
+    def __init__(self) -> None:
+        self.use = Use()
+
+    def __call__(self, layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
         if args and isinstance(args[0], torch.Tensor) and args[0].shape == output.shape:
-            setattr(output, MARK, (args[0], self))
+            setattr(output, MARK, (args[0], self.use))
+        return output
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.use = Use()
 
 
-class Added(Counted):
+class Added(Marked):
     """Forward hook of a layer that meets no activation: output + input."""
 
     def __call__(self, layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        if not args or not isinstance(args[0], torch.Tensor) or args[0].shape != output.shape:
-            return output
-        self.calls += 1
-        return output + args[0]
+        marked = super().__call__(layer, args, output)
+        return add_shortcut(marked, output)
 
 
-def add_to_activated(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+def add_behind(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
     """Forward hook of an activation module: add what travels with its input."""
-    return _added(args[0], output) if args else None
+    return add_shortcut(args[0], output) if args else output
 
 
-class ActivatedCall:
-    """Stands in for an activation called as a function."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self.function = function
-
-    def __call__(self, input: torch.Tensor) -> torch.Tensor:
-        output = self.function(input)
-        added = _added(input, output)
-        return output if added is None else added
+def carry_behind(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    """Forward hook of a module in between: what travels with its input travels on."""
+    return carry_shortcut(args[0], output) if args else output
 
 
-def _added(input: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
-    marked = getattr(input, MARK, None)
-    if marked is None:
-        return None
-    shortcut, mark = marked
-    mark.calls += 1
-    result: torch.Tensor = output + shortcut
-    return result
+def carry_through(name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """The same around a called function of one tensor."""
+    given = args[0] if args else kwargs.get("input")
+    output: torch.Tensor = function(*args, **kwargs)
+    return carry_shortcut(given, output)
 
 
-def function_named(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The activation of a canonical name with torch's default arguments."""
-    found: Callable[[torch.Tensor], torch.Tensor] = getattr(torch, name, None) or getattr(F, name)
-    return found
+def carry_shortcut(given: Any, output: torch.Tensor) -> torch.Tensor:
+    if (marked := getattr(given, MARK, None)) is not None and given.shape == output.shape:
+        setattr(output, MARK, marked)
+    return output
+
+
+def add_shortcut(given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """The output of an activation plus what travels with its input; in the output's precision."""
+    marked: tuple[torch.Tensor, Use] | None = getattr(given, MARK, None)
+    if marked is None or marked[0].shape != output.shape:
+        return output
+    shortcut, use = marked
+    use.hit()
+    return output + shortcut.to(output.dtype)
 
 
 def keeps_shape(layer: nn.Module) -> bool:
     """As many features out as in, and no stride."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features == layer.out_features
-    stride = layer.stride
-    assert isinstance(stride, tuple)
-    return layer.in_channels == layer.out_channels and all(s == 1 for s in stride)
+    n_in, n_out = widths(layer)
+    return n_in == n_out and (
+        not isinstance(layer, CONVS) or all(step == 1 for step in layer.stride)
+    )

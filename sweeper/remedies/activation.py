@@ -35,12 +35,12 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
     return {"activation": Dimension(kind="choice", choices=KINDS)}
 
 
-def _recurrent(facts: Facts) -> bool:
+def _is_recurrent(facts: Facts) -> bool:
     return any(layer.kind in ("RNN", "RNNCell") for layer in facts.layers)
 
 
 def refusal(facts: Facts) -> str:
-    if any(site.swappable for site in facts.activations) or _recurrent(facts):
+    if any(site.swappable for site in facts.activations) or _is_recurrent(facts):
         return ""
     if not facts.activations:
         return "the model applies no activation function that could be swapped"
@@ -70,32 +70,48 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
 
 
 def apply(session: Session, value: FixValue) -> None:
+    from torch import nn
+
+    from sweeper.program.models import module_by_path
     from sweeper.remedies import _surgery
 
-    kind, function = str(value), functions()[str(value)]
-    facts = session.facts
+    kind, facts = str(value), session.facts
+    function = functions()[kind]
     calls = _sites(facts, "call", kind) if facts is not None else []
-    swaps = {site.site: _surgery.Function(function) for site in calls}
-    for site, swap in swaps.items():
-        session.functional_swap({site}, swap)
+    swaps = {site.site: _surgery.CountedFunction(function) for site in calls}
+    table = session.functions.swaps
+    table.update(swaps)  # before the start the seams look whether there are any
 
-    def operate(roots: list[nn.Module]) -> None:
-        layers = _transformer_layers(roots, calls, facts)
-        modules = _modules(roots, facts, kind)
-        inside = {path for path, _ in layers}
-        uses = [swap for site, swap in swaps.items() if site.split("|")[0] not in inside]
-        uses += [_surgery.override_forward(module, function) for module in modules]
-        for _, layer in layers:
-            uses.append(_surgery.Function(function))
-            layer.__dict__["activation"] = uses[-1]
-        _surgery.close_fast_paths(roots, [*modules, *(layer for _, layer in layers)])
-        recurrent = swap_recurrent(roots, kind) if kind in RECURRENT else 0
-        if not (uses or recurrent):
-            session.refuse("activation", f"every activation that may be swapped is {kind} already")
-        session.confirm("activation", function=kind, recurrent=recurrent)
-        _surgery.confirm_calls(session, "activation", uses)
+    def surgery(operation: _surgery.Operation) -> None:
+        by_path = module_by_path(operation.roots)
+        trained = _surgery.trained(operation.roots)
+        layers = {p: m for p, m in _transformer_layers(by_path, calls, facts) if trained(m)}
+        modules = [m for m in _modules(operation.roots, facts, kind) if trained(m)]
+        for module in modules:
+            operation.become(module, _module_of(kind, in_place=getattr(module, "inplace", False)))
+            operation.count(module)
+        for layer in layers.values():
+            operation.set(layer, "activation", function)
+            operation.count(layer)
+        for site, swap in swaps.items():
+            caller = by_path.get(path := site.split("|")[0])
+            del table[site]
+            if path not in layers and (caller is None or trained(caller)):
+                operation.function(table, site, swap, caller)
+                operation.uses.append(swap.use)
+        recurrent = [m for m in _recurrent(operation.roots, kind) if trained(m)]
+        for module in recurrent:
+            operation.set(module, "nonlinearity", kind)
+            operation.count(module)
+            if isinstance(module, nn.RNN):
+                operation.set(module, "mode", f"RNN_{kind.upper()}")
+        if not operation.uses:
+            operation.refuse(f"every activation that may be swapped is {kind} already, or frozen")
+        _surgery.finish(
+            operation, [*modules, *layers.values()], function=kind, recurrent=len(recurrent)
+        )
 
-    session.on_model(operate)
+    _surgery.operate(session, "activation", surgery)
 
 
 def _sites(facts: Facts, kind: str, value: str) -> list[ActivationSite]:
@@ -114,6 +130,16 @@ def functions() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     }  # fmt: skip
 
 
+def _module_of(kind: str, *, in_place: bool) -> nn.Module:
+    """torch's module; in place where the program's is and torch can (not gelu, not tanh)."""
+    from torch import nn
+
+    module: nn.Module = getattr(nn, MODULES[kind])()
+    if hasattr(module, "inplace"):
+        module.__dict__["inplace"] = in_place
+    return module
+
+
 def _modules(roots: list[nn.Module], facts: Facts | None, value: str) -> list[nn.Module]:
     """The activation modules to replace, each once."""
     from torch import nn
@@ -124,7 +150,7 @@ def _modules(roots: list[nn.Module], facts: Facts | None, value: str) -> list[nn
     if facts is not None:
         by_path = module_by_path(roots)
         found = [by_path[s.site] for s in _sites(facts, "module", value) if s.site in by_path]
-        recurrent = (nn.RNN, nn.RNNCell)  # their function is a setting (swap_recurrent)
+        recurrent = (nn.RNN, nn.RNNCell)  # their function is a setting (_recurrent)
         return list({id(m): m for m in found if not isinstance(m, recurrent)}.values())
     order = [
         m
@@ -145,43 +171,37 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 def _transformer_layers(
-    roots: list[nn.Module], calls: list[ActivationSite], facts: Facts | None
+    by_path: Mapping[str, nn.Module], calls: list[ActivationSite], facts: Facts | None
 ) -> list[tuple[str, nn.Module]]:
     """torch's transformer layers keep a function in an attribute; their fused path reads it."""
     from torch import nn
-
-    from sweeper.program.models import module_by_path
 
     paths = {site.site.split("|")[0] for site in calls}
     kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     return [
         (path, module)
-        for path, module in module_by_path(roots).items()
+        for path, module in by_path.items()
         if isinstance(module, kinds)
         and not isinstance(module.activation, nn.Module)
         and (facts is None or path in paths)
     ]
 
 
-def swap_recurrent(roots: list[nn.Module], value: str) -> int:
-    """Set the function of torch.nn.RNN and RNNCell modules; how many changed."""
+def _recurrent(roots: list[nn.Module], value: str) -> list[nn.Module]:
+    """The torch.nn.RNN and RNNCell modules that compute the other of their two functions."""
     from torch import nn
 
-    changed = 0
-    for root in roots:
-        for module in root.modules():
-            if isinstance(module, (nn.RNN, nn.RNNCell)) and module.nonlinearity != value:
-                module.nonlinearity = value
-                if isinstance(module, nn.RNN):
-                    module.mode = f"RNN_{value.upper()}"
-                changed += 1
-    return changed
+    from sweeper.remedies import _surgery
+
+    kinds = (nn.RNN, nn.RNNCell)
+    return [
+        m
+        for m in _surgery.every_module(roots)
+        if value in RECURRENT and isinstance(m, kinds) and m.nonlinearity != value
+    ]
 
 
 def effect(value: FixValue, record: RunRecord) -> str:
-    seen = _hints.evidence(record, "activation")
-    if int(seen.get("recurrent", 0)) and not seen.get("places"):
-        return ""
     return _hints.places_effect(record, "activation", "replaced activations")
 
 
@@ -201,11 +221,6 @@ REMEDY = Remedy(
         Cause.TOO_DEEP_WITHOUT_SHORTCUTS,
     ),
     structural=True,
-    space=space,
-    refusal=refusal,
-    suggest=suggest,
-    apply=apply,
-    effect=effect,
-    advice=advice,
+    space=space, refusal=refusal, suggest=suggest, apply=apply, effect=effect, advice=advice,
     validate=validate,
 )  # fmt: skip

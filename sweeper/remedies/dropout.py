@@ -1,4 +1,4 @@
-"""The rate of every dropout module; 0 switches them off."""
+"""The rate of every dropout, module or called function; 0 switches them off."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 
 
 def refusal(facts: Facts) -> str:
-    return "" if facts.dropout else "the model has no active dropout module"
+    return "" if facts.dropout else "the model has no active dropout"
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
@@ -42,35 +42,39 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
 
 
 def apply(session: Session, value: FixValue) -> None:
+    from sweeper.program._dropout_calls import RATED_CALLS
+    from sweeper.remedies import _dropout, _surgery
+
     rate = _values.real(value)
-    changed: list[nn.Module] = []
+    calls = _dropout.Rated(rate)
+    changed: list[tuple[nn.Module, str]] = []
+    called = session.facts is None or session.facts.n_dropout_calls > 0
+    if called:
+        session.functions.wrap(RATED_CALLS, calls)
 
-    def operate(roots: list[nn.Module]) -> None:
-        from sweeper.remedies import _dropout
-
-        changed.extend(_dropout.set_rate(roots, rate))
-        if not changed:
-            session.refuse("dropout", "the model has no dropout module")
-        session.confirm("dropout", modules=len(changed), held=0)
+    def surgery(operation: _surgery.Operation) -> None:
+        changed.extend(_dropout.places(operation.roots))
+        if not (changed or called):
+            operation.refuse("the model has no dropout that could be set")
+        for module, name in changed:
+            operation.set(module, name, rate)
+        session.confirm("dropout", modules=len(changed), held=0, calls=0)
 
     def check(optimizer: object) -> None:
-        from sweeper.remedies import _dropout
-
         if session.step < 2:
-            session.confirm("dropout", held=sum(_dropout.rate_of(m) == rate for m in changed))
+            held = sum(getattr(module, name) == rate for module, name in changed)
+            session.confirm("dropout", held=held, calls=calls.use.calls)
 
-    session.on_model(operate)
+    _surgery.operate(session, "dropout", surgery)
     session.before_step(check)
 
 
 def effect(value: FixValue, record: RunRecord) -> str:
     seen = _hints.evidence(record, "dropout")
     modules, held = int(seen.get("modules", 0)), int(seen.get("held", 0))
-    return (
-        ""
-        if modules and held == modules
-        else f"{held} of {modules} modules had the rate at the first steps"
-    )
+    if held < modules:
+        return f"{held} of {modules} modules had the rate at the first steps"
+    return "" if modules or seen.get("calls") else "nothing dropped at the first steps"
 
 
 def advice(value: FixValue, facts: Facts) -> str:
@@ -85,16 +89,10 @@ def toward_baseline(value: FixValue, facts: Facts) -> tuple[FixValue, ...]:
 
 REMEDY = Remedy(
     name="dropout",
-    summary="the rate of every dropout module",
+    summary="the rate of every dropout",
     source="Srivastava et al. 2014",
     treats=(Cause.DROPOUT_TOO_STRONG, Cause.OVERFITTING),
     structural=False,
-    space=space,
-    refusal=refusal,
-    suggest=suggest,
-    apply=apply,
-    effect=effect,
-    advice=advice,
-    validate=validate,
-    toward_baseline=toward_baseline,
-)
+    space=space, refusal=refusal, suggest=suggest, apply=apply, effect=effect, advice=advice,
+    validate=validate, toward_baseline=toward_baseline,
+)  # fmt: skip

@@ -12,7 +12,6 @@ from sweeper.types import Cause, Diagnosis, Dimension, Facts, FixValue, RunRecor
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from sweeper.program.session import Session
 
@@ -50,7 +49,7 @@ def space(facts: Facts) -> Mapping[str, Dimension]:
 
 
 def refusal(facts: Facts) -> str:
-    if facts.pretrained:
+    if facts.pretrained and not 0 < facts.n_loaded < facts.n_parameters:
         return "the weights are pretrained: the program loaded them before training"
     if facts.layers and not any("Embedding" not in layer.kind for layer in facts.layers):
         return "the model has only embeddings"
@@ -74,24 +73,31 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
 
 
 def apply(session: Session, value: FixValue) -> None:
-    from sweeper.remedies import _weights
+    from sweeper.remedies import _surgery, _weights
 
     scheme, scale = _spelled(value)
     made: dict[int, tuple[torch.Tensor, float]] = {}
 
-    def operate(roots: list[nn.Module]) -> None:
+    def untouched(parameter: torch.Tensor) -> bool:
+        return not parameter.requires_grad or parameter in session.states
+
+    def surgery(operation: _surgery.Operation) -> None:
+        roots = operation.roots
+        modules = list(_surgery.every_module(roots))
+        operation.refuse_lazy(modules)
+        operation.remember(modules)
+        zero = _weights.zero_branches(_weights.places(roots, untouched), session.facts)
         before = _weights.total_norm(roots)
-        changed = _weights.initialise(roots, session.facts, scheme, scale)
+        changed = _weights.initialise(roots, session.facts, scheme, scale, untouched)
         if not changed:
-            session.refuse("init", "the model has no Linear, conv or recurrent weights")
+            operation.refuse("every weight that it could draw is pretrained, frozen or looked up")
+        operation.spread(modules)
         made.update({id(p): (p, float(p.detach().norm())) for p in changed})
         session.confirm(
-            "init",
-            tensors=len(changed),
-            norm_before=before,
-            norm_after=_weights.total_norm(roots),
-            held=0,
-        )
+            "init", tensors=len(changed), norm_before=before,
+            norm_after=_weights.total_norm(roots), held=0, parameters=0,
+            left_at_zero=[f"{p.path}.{p.name}" for p in zero if scheme != "keep"],
+        )  # fmt: skip
 
     def check(optimizer: torch.optim.Optimizer) -> None:
         if session.step == 0 and made:
@@ -100,7 +106,7 @@ def apply(session: Session, value: FixValue) -> None:
             ]
             session.confirm("init", held=sum(close))
 
-    session.on_model(operate)
+    _surgery.operate(session, "init", surgery)
     session.before_step(check)
 
 
@@ -147,12 +153,6 @@ REMEDY = Remedy(
         Cause.UNBOUNDED_GRADIENT, Cause.SATURATING_ACTIVATION,
     ),
     structural=False,
-    space=space,
-    refusal=refusal,
-    suggest=suggest,
-    apply=apply,
-    effect=effect,
-    advice=advice,
-    validate=validate,
-    toward_baseline=toward_baseline,
+    space=space, refusal=refusal, suggest=suggest, apply=apply, effect=effect, advice=advice,
+    validate=validate, toward_baseline=toward_baseline,
 )  # fmt: skip

@@ -8,6 +8,7 @@ would do about batches that are too small.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sweeper.remedies import _hints, _values
@@ -24,9 +25,8 @@ from sweeper.types import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sweeper.program.session import Session
+    from sweeper.remedies._operation import Operation
 
 KINDS = ("batch", "layer", "none")
 PLACES = ("hidden", "inputs")
@@ -87,6 +87,8 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
 
 
 def apply(session: Session, value: FixValue) -> None:
+    from sweeper.remedies import _surgery
+
     kind, where = _spelled(value)
     reason = _cannot(kind, where, session.facts) if session.facts is not None else ""
     if reason:
@@ -94,50 +96,57 @@ def apply(session: Session, value: FixValue) -> None:
     if where == "inputs":
         _normalise_inputs(session)
     elif kind == "none":
-        session.on_model(lambda roots: _switch_off(session, roots))
+        _surgery.operate(session, "normalisation", _switch_off)
     else:
-        session.on_model(lambda roots: _insert(session, roots, kind))
+        _surgery.operate(session, "normalisation", partial(_insert, kind=kind))
 
 
-def _insert(session: Session, roots: list[nn.Module], kind: str) -> None:
+def _insert(operation: Operation, kind: str) -> None:
     from sweeper.remedies import _norms, _surgery
 
-    layers = _surgery.hidden_modules(session, roots)
-    batch_norms = _norms.batch_norms(roots) if kind == "layer" else []
+    trained = _surgery.trained(operation.roots)
+    own = _norms.batch_norms(operation.roots) if kind == "layer" else []
+    batch_norms = list(filter(trained, own))
+    layers = _surgery.hidden_modules(operation, _hints.hidden_layers)
     if not (layers or batch_norms):
-        session.refuse("normalisation", "the model has no layer that could be normalised so")
-    uses: list[_surgery.Counted] = []
-    added = 0
+        operation.refuse("the model has no layer that could be normalised so, or it is frozen")
     for layer in layers:
         norm = _norms.norm_for(layer, kind)
-        layer.add_module(_norms.NAME, norm)
-        norm.train(layer.training)
-        hook = _norms.NormBehind(layer)
-        layer.register_forward_hook(hook)
-        uses.append(hook)
-        _surgery.join(session, "normalisation", list(norm.parameters()), layer, roots)
-        added += sum(p.numel() for p in norm.parameters())
+        new = list(norm.parameters())
+        like = _surgery.group_like(operation.session, new, layer, operation.roots)
+        if like is None:
+            operation.refuse("no optimizer that holds the model takes its vectors")
+        operation.attach(layer, _norms.NAME, norm)
+        operation.hook(layer, _norms.NormBehind(layer))
+        operation.join(new, like)
+        operation.count(norm)
     for module in batch_norms:
-        uses.append(_norms.LayerInstead(module))
-        module.__dict__["forward"] = uses[-1]
-    _surgery.close_fast_paths(roots, [*layers, *batch_norms])
-    session.confirm("normalisation", kind=kind, layers=len(layers), parameters=added)
-    _surgery.confirm_calls(session, "normalisation", uses, converted=len(batch_norms))
+        operation.become(module, _norms.layer_norm_like(module))
+        operation.count(module)
+    _surgery.finish(
+        operation, [*layers, *batch_norms], kind=kind, layers=len(layers),
+        converted=len(batch_norms),
+    )  # fmt: skip
 
 
-def _switch_off(session: Session, roots: list[nn.Module]) -> None:
+def _switch_off(operation: Operation) -> None:
+    from torch import nn
+
     from sweeper.program.models import module_by_path
     from sweeper.remedies import _surgery
 
-    by_path = module_by_path(roots)
-    paths = session.facts.norms if session.facts is not None else list(by_path)
-    found = [by_path[p] for p in paths if isinstance(by_path.get(p), _surgery.NORMS)]
-    modules = list({id(m): m for m in found}.values())
+    by_path, facts = module_by_path(operation.roots), operation.session.facts
+    paths = facts.norms if facts is not None else list(by_path)
+    norms = [by_path[p] for p in paths if isinstance(by_path.get(p), _surgery.NORMS)]
+    if not norms:
+        operation.refuse("the model has no normalisation of torch.nn to switch off")
+    modules = list(filter(_surgery.trained(operation.roots), norms))
     if not modules:
-        session.refuse("normalisation", "the model has no normalisation of torch.nn to switch off")
-    uses = [_surgery.override_forward(module, _surgery.identity) for module in modules]
-    _surgery.close_fast_paths(roots, modules)
-    _surgery.confirm_calls(session, "normalisation", uses, kind="none", layers=len(modules))
+        operation.refuse("every normalisation of the model is frozen")
+    for module in modules:
+        operation.become(module, nn.Identity())
+        operation.count(module)
+    _surgery.finish(operation, modules, kind="none", layers=len(modules))
 
 
 def _normalise_inputs(session: Session) -> None:
@@ -164,13 +173,12 @@ def advice(value: FixValue, facts: Facts) -> str:
     layers = _hints.hidden_layers(facts)
     names = ", ".join(layer.name for layer in layers[:4]) + (", ..." if len(layers) > 4 else "")
     width = layers[0].n_out if layers else 0
-    conv = any("Conv" in layer.kind for layer in layers[:1])
-    module = {
-        ("batch", False): f"nn.BatchNorm1d({width})",
-        ("batch", True): f"nn.BatchNorm2d({width})",
-        ("layer", False): f"nn.LayerNorm({width})",
-        ("layer", True): f"nn.GroupNorm(1, {width})",
-    }[kind, conv]
+    first = layers[0].kind if layers else ""
+    conv = next((n for n in "123" if first.endswith(f"{n}d")), "")
+    if kind == "batch":
+        module = f"nn.BatchNorm{conv or 1}d({width})"
+    else:
+        module = f"nn.GroupNorm(1, {width})" if conv else f"nn.LayerNorm({width})"
     return f"{module}  # between each of {names} and its activation, with that layer's width"
 
 
@@ -184,11 +192,6 @@ REMEDY = Remedy(
         Cause.BATCH_TOO_SMALL,
     ),
     structural=True,
-    space=space,
-    refusal=refusal,
-    suggest=suggest,
-    apply=apply,
-    effect=effect,
-    advice=advice,
+    space=space, refusal=refusal, suggest=suggest, apply=apply, effect=effect, advice=advice,
     validate=validate,
 )  # fmt: skip

@@ -1,5 +1,5 @@
-"""A shortcut around each hidden layer that keeps its shape: output + input, before the
-activation."""
+"""A shortcut around each hidden layer that keeps its shape, and its activation: input +
+activation(layer(input))."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 
 def _layers(facts: Facts) -> list[LayerFact]:
-    return [layer for layer in _hints.hidden_layers(facts) if layer.n_in == layer.n_out > 0]
+    """Also those with a normalisation behind them: the shortcut spans that too."""
+    layers = [
+        layer
+        for layer in facts.layers
+        if _hints.operable(layer) and not layer.is_output and layer.n_in == layer.n_out > 0
+    ]
+    return [layer for layer in layers if layer.followed_by] or layers
+
+
+def _sites(facts: Facts, kind: str) -> list[str]:
+    """Activations that may meet a shortcut; a gate must stay between 0 and 1."""
+    return [s.site for s in facts.activations if s.kind == kind and s.swappable]
 
 
 def refusal(facts: Facts) -> str:
@@ -24,36 +35,44 @@ def refusal(facts: Facts) -> str:
 
 
 def apply(session: Session, value: FixValue) -> None:
+    from sweeper.program._dropout_calls import DROPOUT_CALLS
+    from sweeper.program.models import module_by_path
     from sweeper.remedies import _shortcut, _surgery
 
-    facts = session.facts
-    sites = {s.site: s.function for s in facts.activations if s.kind == "call"} if facts else {}
-    for site, function in sites.items():  # the seams look before the start whether any is swapped
-        if site not in session.swaps:
-            session.functional_swap({site}, _shortcut.function_named(function))
+    facts, table = session.facts, session.functions.followers
+    calls = _sites(facts, "call") if facts else []
+    # Before the start the seams look whether there are any.
+    table.update(dict.fromkeys(calls, _shortcut.add_shortcut))
+    if facts and facts.n_dropout_calls:
+        session.functions.wrap(DROPOUT_CALLS, _shortcut.carry_through)
 
-    def operate(roots: list[nn.Module]) -> None:
-        layers = [m for m in _surgery.hidden_modules(session, roots) if _shortcut.keeps_shape(m)]
+    def surgery(operation: _surgery.Operation) -> None:
+        by_path = module_by_path(operation.roots)
+        hidden = _surgery.hidden_modules(operation, _layers)
+        layers = list(filter(_shortcut.keeps_shape, hidden))
         if not layers:
-            session.refuse("residual", "no hidden layer keeps the shape of its input")
+            operation.refuse("no hidden layer that is trained keeps the shape of its input")
         activated = facts is None or any(layer.followed_by for layer in _layers(facts))
-        uses = [_shortcut.Marked() if activated else _shortcut.Added() for _ in layers]
-        for layer, use in zip(layers, uses, strict=True):
-            layer.register_forward_hook(use)
+        for layer in layers:
+            mark = _shortcut.Marked() if activated else _shortcut.Added()
+            operation.hook(layer, mark)
+            operation.uses.append(mark.use)
         if activated:
-            for module in _activations(roots, facts):
-                module.register_forward_hook(_shortcut.add_to_activated)
-            for site in sites:  # around what another remedy may have put there
-                swap = _shortcut.ActivatedCall(session.swaps[site])
-                session.functional_swap({site}, swap)
-        _surgery.close_fast_paths(roots, layers)
-        _surgery.confirm_calls(session, "residual", uses)
+            for module in _surgery.every_module(operation.roots):
+                if isinstance(module, _shortcut.CARRIERS):
+                    operation.hook(module, _shortcut.carry_behind)
+            for module in _activations(operation.roots, facts):
+                operation.hook(module, _shortcut.add_behind)
+        for site in calls:
+            caller = by_path.get(site.split("|")[0])
+            operation.function(table, site, _shortcut.add_shortcut, caller)
+        _surgery.finish(operation, layers)
 
-    session.on_model(operate)
+    _surgery.operate(session, "residual", surgery)
 
 
 def _activations(roots: list[nn.Module], facts: Facts | None) -> list[nn.Module]:
-    """Activation modules that may meet a marked tensor."""
+    """Activation modules that may meet a shortcut."""
     from sweeper.program.graph import ACTIVATION_MODULES
     from sweeper.program.models import module_by_path
     from sweeper.remedies import _surgery
@@ -61,8 +80,8 @@ def _activations(roots: list[nn.Module], facts: Facts | None) -> list[nn.Module]
     if facts is None:
         return [m for m in _surgery.every_module(roots) if isinstance(m, ACTIVATION_MODULES)]
     by_path = module_by_path(roots)
-    sites = [s.site for s in facts.activations if s.kind == "module"]
-    return list({id(by_path[s]): by_path[s] for s in sites if s in by_path}.values())
+    found = [by_path[site] for site in _sites(facts, "module") if site in by_path]
+    return list({id(m): m for m in found}.values())
 
 
 def effect(value: FixValue, record: RunRecord) -> str:
@@ -80,11 +99,6 @@ REMEDY = Remedy(
     source="He et al. 2016, identity mappings (arXiv 1603.05027)",
     treats=(Cause.TOO_DEEP_WITHOUT_SHORTCUTS, Cause.SATURATING_ACTIVATION),
     structural=True,
-    space=no_space,
-    refusal=refusal,
-    suggest=just_on,
-    apply=apply,
-    effect=effect,
-    advice=advice,
+    space=no_space, refusal=refusal, suggest=just_on, apply=apply, effect=effect, advice=advice,
     validate=_values.flag("residual"),
-)
+)  # fmt: skip

@@ -51,7 +51,7 @@ def apply(session: Session, value: FixValue) -> None:
         if session.step < 3:
             session.confirm("unfreeze", with_gradient=sum(p.grad is not None for p in frozen))
 
-    session.on_model(operate)
+    session.on_model(operate, first=True)  # surgery leaves alone what is frozen
     session.before_step(check)
 
 

@@ -25,7 +25,13 @@ from sweeper.program.graph import (
     leave,
 )
 from sweeper.program.loose import Held
-from sweeper.program.models import left_out, module_paths, optimizer_parameters, rate_of
+from sweeper.program.models import (
+    is_transposed_linear,
+    left_out,
+    module_paths,
+    optimizer_parameters,
+    rate_of,
+)
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.targets import Targets
 from sweeper.types import (
@@ -191,6 +197,16 @@ class GraphFacts:
             and (path := self.paths.get(key)) is not None
         }
 
+    def dropout(self) -> tuple[float, ...]:
+        """Rates of dropout that is called as a function, each place once."""
+        found = {
+            (node.module, node.site): node.dropout
+            for node in self.graph.nodes
+            if node.dropout > 0
+            and not isinstance(self.modules.get(node.module), nn.modules.dropout._DropoutNd)
+        }
+        return tuple(found.values())
+
     def watch_points(self, sites: tuple[ActivationSite, ...]) -> tuple[WatchPoint, ...]:
         swappable = {s.site for s in sites if s.swappable}
         head = self.graph.head()
@@ -227,9 +243,22 @@ class GraphFacts:
         return tuple(out.values())
 
 
+def _dropout_of(module: nn.Module) -> float:
+    """The rate that a module of torch holds; attention and stacked recurrence have one of their
+    own."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return float(module.p)
+    if isinstance(module, nn.MultiheadAttention):
+        return float(module.dropout)
+    if isinstance(module, nn.RNNBase) and module.num_layers > 1:
+        return float(module.dropout)
+    return 0.0
+
+
 def _composed_activation(module: nn.Module) -> str:
-    """Name of the activation that a module of another library is, or nothing: no weights."""
-    if any(True for _ in module.parameters()):
+    """Name of the activation that a module of another library is, or nothing: no weights, no
+    parts."""
+    if any(True for _ in module.parameters()) or any(True for _ in module.children()):
         return ""
     name = type(module).__name__.lower()
     words = {"gelu": "gelu", "silu": "silu", "swish": "silu", "mish": "mish", "relu": "relu"}
@@ -254,9 +283,11 @@ def _widths(module: nn.Module) -> tuple[int, int]:
     ):  # fmt: skip
         if hasattr(module, a) and hasattr(module, b):
             return int(getattr(module, a)), int(getattr(module, b))
+    transposed = is_transposed_linear(module)
     for parameter in module.parameters(recurse=False):
         if parameter.dim() >= 2:
-            return int(parameter.shape[1]), int(parameter.shape[0])
+            shape = parameter.shape[::-1] if transposed else parameter.shape
+            return int(shape[1]), int(shape[0])
     return 0, 0
 
 
@@ -280,7 +311,6 @@ class Collector:
     kept_grads: list[bool] = field(default_factory=list)
     eval_mode_forwards: int = 0
     train_forwards: int = 0
-    pretrained: bool = False
     compiled: bool = False
     trained_loaders: set[int] = field(default_factory=set)
     batch_sizes: list[int] = field(default_factory=list)
@@ -406,6 +436,7 @@ class Collector:
         paths = module_paths(roots)
         every = {id(p): p for r in roots for p in r.parameters()}
         any_grad = bool(self.ever_grad) or session.step == 0
+        n_loaded = sum(p.numel() for p in every.values() if p in session.states)
         elapsed = time.monotonic() - self.first_step_at
         return {
             "optimizers": self.optimizers(session),
@@ -413,10 +444,7 @@ class Collector:
             "norms": tuple(
                 paths[id(m)] for m in modules if isinstance(m, NORM_MODULES) and paths[id(m)]
             ),
-            "dropout": tuple(
-                float(m.p) for m in modules
-                if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
-            ),
+            "dropout": tuple(rate for m in modules if (rate := _dropout_of(m)) > 0),
             "schedulers": tuple(self.schedulers),
             "lr_written_by_program": self.lr_changes > 0 and not self.schedulers,
             "clips": tuple(
@@ -428,9 +456,8 @@ class Collector:
                 self.train_forwards > 0 and self.eval_mode_forwards > 0.9 * self.train_forwards
             ),
             "detached": not any_grad,
-            "pretrained": self.pretrained or any(
-                bool(getattr(getattr(r, "config", None), "_name_or_path", "")) for r in roots
-            ),
+            "pretrained": n_loaded > 0,
+            "n_loaded": n_loaded,
             "compiled": self.compiled,
             "with_closure": self.with_closure,
             "steps_in_backward": self.in_backward,
@@ -462,6 +489,8 @@ def build_facts(
         known |= {
             "layers": graph.layers(), "activations": sites,
             "watch_points": graph.watch_points(sites),
+            "dropout": (*known["dropout"], *(called := graph.dropout())),
+            "n_dropout_calls": len(called),
             "output_activation": graph.graph.output_activation(str(known["loss_function"])),
         }  # fmt: skip
     elif session.facts is not None:

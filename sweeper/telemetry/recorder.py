@@ -398,10 +398,6 @@ class Recorder(Observer):
     def scheduler_built(self, name: str) -> None:
         self.collector.schedulers[name] = None
 
-    def weights_loaded(self) -> None:
-        if not self.session.step:
-            self.collector.pretrained = True
-
     def compile_requested(self) -> None:
         self.collector.compiled = True
 

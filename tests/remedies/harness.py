@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -15,8 +16,7 @@ import torch
 from torch import nn
 
 from sweeper.program import seams
-from sweeper.program.graph import ModuleStack, SwapMode
-from sweeper.program.models import module_paths
+from sweeper.program.functions import changing
 from sweeper.program.observer import Observer
 from sweeper.program.session import BudgetReached, NotApplied, Session
 from sweeper.remedies import all_remedies, validate_fix
@@ -94,13 +94,6 @@ def under(
     run = Run(Session(facts=facts, **options), validate_fix(changes, "test"))
     session = run.session
     session.observers.append(run.probe)
-    paths: dict[int, str] = {}
-
-    def path_of(module: nn.Module) -> str | None:
-        if not paths and session.roots:
-            paths.update(module_paths(session.roots))
-        return paths.get(id(module))
-
     with seams.installed(session):
         try:
             for name, value in run.fix.changes.items():
@@ -108,7 +101,7 @@ def under(
         except NotApplied:
             run.status = session.stop_reason
         try:
-            with ModuleStack() as stack, SwapMode(stack, session.swaps, path_of):
+            with changing(session.functions, lambda: session.roots):
                 yield run
         except (BudgetReached, NotApplied):
             run.status = session.stop_reason
@@ -123,6 +116,19 @@ def facts_of(program: Callable[[], Any], folder: Path) -> Facts:
         program()
         recorder.program_ended()
     return Facts.from_dict(json.loads((folder / "facts.json").read_text()))
+
+
+def stored(model: nn.Module) -> bytes:
+    """The model on file: a copy that lived would be operated on like an average of its weights."""
+    file = io.BytesIO()
+    torch.save(model, file)
+    return file.getvalue()
+
+
+def restored(data: bytes) -> nn.Module:
+    """A model that was `stored`."""
+    model: nn.Module = torch.load(io.BytesIO(data), weights_only=False)
+    return model
 
 
 def blobs(n: int = 64, features: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
 import random
 import warnings
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from sweeper.types import Facts, FixValue, LayerFact
-from tests.remedies.harness import Run, blobs, facts_of, mlp, train, under
+from tests.remedies.harness import Run, blobs, facts_of, mlp, restored, stored, train, under
 
 SURGERY: list[dict[str, FixValue]] = [
     {"activation": "gelu"},
@@ -56,13 +55,13 @@ def random_model(seed: int) -> nn.Module:
 @pytest.mark.parametrize("seed", range(6))
 def test_surgery_on_random_models(seed: int, tmp_path: Path) -> None:
     torch.manual_seed(seed)
-    model = random_model(seed)
-    twin = copy.deepcopy(model)
+    model = stored(random_model(seed))
+    twin = restored(model)
     facts = facts_of(
         lambda: train(twin, torch.optim.SGD(twin.parameters(), lr=0.01), steps=2), tmp_path
     )
     for fix in SURGERY[seed % 2 :: 2]:
-        operated = copy.deepcopy(model)
+        operated = restored(model)
         torch.manual_seed(5)
         with under(fix, facts) as run:
             optimizer = torch.optim.Adam(operated.parameters(), lr=0.01)
@@ -72,9 +71,9 @@ def test_surgery_on_random_models(seed: int, tmp_path: Path) -> None:
             continue
         assert run.applied, run.effects()
         assert all(math.isfinite(loss) for loss in losses)
-        check_identity(model, operated, run, optimizer)
+        check_identity(restored(model), operated, run, optimizer)
         check_modes(operated)
-        again = copied(operated).eval()
+        again = restored(stored(operated)).eval()
         x, _ = blobs()
         assert torch.allclose(operated.eval()(x), again(x))
 
@@ -103,21 +102,6 @@ def check_modes(model: nn.Module) -> None:
         assert torch.allclose(model(x)[:3], model(x[:3]), atol=1e-5)
     model.train()
     assert all(m.training for m in model.modules())
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Through torch.save of the whole model, as programs do; the watcher's own hooks left out."""
-    kept = dict(model._forward_hooks), dict(model._forward_pre_hooks)
-    model._forward_hooks.clear()
-    model._forward_pre_hooks.clear()
-    duplicate = copy.deepcopy(model)
-    model._forward_hooks.update(kept[0])
-    model._forward_pre_hooks.update(kept[1])
-    file = io.BytesIO()
-    torch.save(duplicate, file)
-    file.seek(0)
-    loaded: nn.Module = torch.load(file, weights_only=False)
-    return loaded
 
 
 class Functional(nn.Module):
@@ -209,7 +193,7 @@ def test_without_facts_the_last_activation_stays() -> None:
     with under({"activation": "relu"}) as run:
         train(model, torch.optim.SGD(model.parameters(), lr=0.1), loss=lambda p, y: p.sum())
     assert run.session.applied["activation"]["places"] == 1
-    assert "forward" in model[1].__dict__ and "forward" not in model[3].__dict__
+    assert isinstance(model[1], nn.ReLU) and isinstance(model[3], nn.Sigmoid)
 
 
 def normalised(model: nn.Module, kind: str, **options: int) -> Run:
@@ -220,7 +204,7 @@ def normalised(model: nn.Module, kind: str, **options: int) -> Run:
 
 def test_batch_norms_become_layer_norms(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-    twin = copy.deepcopy(model)
+    twin = restored(stored(model))
     facts = facts_of(lambda: train(twin, torch.optim.SGD(twin.parameters(), lr=0.0)), tmp_path)
     with under({"normalisation": "layer"}, facts) as run:
         train(model, torch.optim.SGD(model.parameters(), lr=0.0), batch=1)
@@ -228,7 +212,7 @@ def test_batch_norms_become_layer_norms(tmp_path: Path) -> None:
     x, _ = blobs()
     wanted = nn.functional.layer_norm(model[0](x), (8,))
     assert torch.allclose(model(x), model[3](torch.relu(wanted)), atol=1e-6)
-    assert torch.allclose(copied(model)(x), model(x))
+    assert torch.allclose(restored(stored(model))(x), model(x))
 
 
 def test_batch_normalisation_of_one_row_does_not_crash() -> None:
@@ -319,11 +303,12 @@ def test_an_init_that_the_program_undoes_is_told() -> None:
 
 def test_residual_adds_the_input_behind_the_activation() -> None:
     model = mlp(6, 6, 6, 3)
-    plain = copy.deepcopy(model)
+    before = stored(model)
     with under({"residual": True}) as run:
         train(model, torch.optim.SGD(model.parameters(), lr=0.0))
     assert run.applied
     x, _ = blobs()
+    plain = restored(before)
     first = x + torch.relu(plain[0](x))
     second = first + torch.relu(plain[2](first))
     assert torch.allclose(model(x), plain[4](second), atol=1e-6)
