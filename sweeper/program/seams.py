@@ -74,21 +74,21 @@ def current() -> Session | None:
 
 
 @contextmanager
-def installed(session: Session, *, reseed: bool = True, aliases: bool = False) -> Iterator[Session]:
+def installed(session: Session, *, inside: bool = False) -> Iterator[Session]:
     """Watch with ``session`` inside the block.
 
     Every patch is undone at its end if this call made them.
 
     Args:
-        reseed: also the seams at which seeds are set.
-        aliases: also names that modules hold already (``from torch.nn.functional import ...``),
-            for a block in a process that imported anything before.
+        inside: the process is not a run of ours, and has imported anything before. Seeds and
+            processes are left alone; names that modules hold already (``from torch.nn.functional
+            import ...``) are patched too.
     """
     global _current
     own = not _undo
     try:
-        install(reseed=reseed)
-        if own and aliases:
+        install(inside=inside)
+        if own and inside:
             patch_aliases([(o, n, old) for o, n, old, _ in _undo], _patch)
         previous, _current = _current, session
         for key in _depth:
@@ -112,16 +112,16 @@ def watching() -> bool:
     return _current is not None
 
 
-def install(*, reseed: bool = True) -> None:
-    """Put the trampolines in place (once per process)."""
+def install(*, inside: bool = False) -> None:
+    """Put the trampolines in place (once per process); ``inside`` as for `installed`."""
     if _undo:
         return
     _patch_optimizers()
     _patch_data()
     _seams_gradients.patch_gradients(_patch, current)
     patch_model_facts(_patch, current)
-    patch_processes(_patch, current)
-    if reseed:
+    if not inside:
+        patch_processes(_patch, current)
         patch_seeds(_patch, lambda: _current is not None)
     _handles.append(register_optimizer_step_pre_hook(_before_step))
     _handles.append(register_optimizer_step_post_hook(_after_step))

@@ -96,6 +96,8 @@ class Session:
         self.surgeon: Any = None
         """What the surgery of all remedies has in common, made by the first of them."""
         self.stop_reason = ""
+        self.in_charge = True
+        """The run may be ended; where it may not, the session falls silent instead."""
         self.swallowed = 0
         self.watch_errors: list[str] = []
         self.on_abandon: Callable[[], None] = lambda: None
@@ -442,7 +444,7 @@ class Session:
             callback(optimizer)
         self.notify("after_step", optimizer)
         self.models.entered = True
-        if optimizer is self.primary:
+        if optimizer is self.primary and not self._silent:
             self.step += 1
             self.states.training = True
             self.passes.over = self.step >= FIRST_STEPS
@@ -461,7 +463,9 @@ class Session:
         self.stop_reason = self.stop_reason or reason
 
     def _stop_if_told(self) -> None:
-        if self.stop_reason:
+        if self.stop_reason and not self.in_charge:
+            self._silent = True
+        elif self.stop_reason:
             self.swallowed += 1
             if self.swallowed > MAX_SWALLOWED:
                 self.on_abandon()
