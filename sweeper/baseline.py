@@ -55,10 +55,13 @@ class Baseline:
         optimizer = facts.optimizers[0] if facts.optimizers else None
         what = f"{optimizer.name} lr {optimizer.peak_lr[0]:g}" if optimizer else "no optimizer"
         length = "to its end" if facts.finished else "cut by the budget"
+        if facts.trains_again:
+            length = "of the first of its trainings, the only one that is looked at"
+        compiled = ", torch.compile switched off" if facts.compiled else ""
         return (
             f"{facts.steps} steps {length}, {facts.n_parameters:,} parameters, {what}, "
             f"batch {facts.batch_size}, "
-            f"{facts.task} by {facts.loss_function or 'a loss of its own'}"
+            f"{facts.task} by {facts.loss_function or 'a loss of its own'}{compiled}"
         )
 
 
@@ -136,6 +139,11 @@ def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
         tail = log_tail(job.folder)
         raise ProgramCrashed(
             f"{program.name} ended with {outcome.status} by itself ({outcome.error})\n{tail}"
+        )
+    if outcome.status == "no_optimizer" and "program" in outcome.refused:
+        raise UsageError(
+            f"PROGRAM must train where it can be watched, got {program.path}: "
+            f"{outcome.refused['program']}"
         )
     if outcome.status == "no_optimizer":
         raise UsageError(

@@ -340,8 +340,7 @@ class Facts:
     steps_in_backward: bool = False
     """Optimizers step inside of the backward pass, each with a part of the gradients."""
     trains_again: bool = False
-    """It went on to train another model of the same kind (folds, an ensemble): only the first
-    training was looked at."""
+    """It went on to train another model (folds, an ensemble): the run is its first training."""
     n_parameters: int = 0
     n_frozen: int = 0
     """Parameters of the models with requires_grad False, handed to an optimizer or not."""

@@ -1,9 +1,9 @@
 """The models of a run: which are trained, when remedies may operate on them, and which come after.
 
-Models are found at the first call after the first optimizer. A program that then goes on to train
-another model of the same kind (folds, an ensemble, a search of its own) has shown what it is: only
-its first training is looked at. Another kind of model is watched as far as its loss goes, but
-remedies that change a model do not reach it, and say so.
+Models are found at the first call after the first optimizer. A run is one training: where a program
+goes on to train another model (folds, an ensemble, a student after its teacher), the run is over,
+because curves of two trainings in one would look like a divergence. Only after a few trial steps
+the next model counts as part of it; then what changes a model does not reach it, and says so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sweeper.program.session import Session
 
 ModelCallback = Callable[[list[nn.Module]], None]
+SHORTEST = 10
+"""Steps from which a training counts as one (the least that can be judged)."""
 ANOTHER = "the program trains another model later, which would be left as it is"
 COPY = "the program keeps a copy of the model, which would no longer match it"
 REBUILT = "the program loads the weights into a model built anew, which lacks what was added"
@@ -49,7 +51,6 @@ class Models:
         self.entered = False
         """A module was called with gradients, or a step came without: nothing is looked for."""
         self._hooks: list[Any] = []
-        self._shapes: list[tuple[Any, ...]] = []
         self._added: dict[str, str] = {}  # last part of a parameter's name -> remedy
 
     @property
@@ -76,9 +77,11 @@ class Models:
         if not any(id(p) in wanted for p in module.parameters()):
             return  # a metric, a loss, an unrelated teacher
         if not self.found:
-            with self.session.unwatched():
-                give_shapes(module, args, kwargs or {})
-            self.find(module, tensors_in([args, kwargs]))
+            # A first call in inference mode would make tensors that can never be trained.
+            with torch.inference_mode(False):
+                with self.session.unwatched():
+                    give_shapes(module, args, kwargs or {})
+                self.find(module, tensors_in([args, kwargs]))
         # A validation may have come first, and have called the whole where training calls a part.
         self._enter(module)
         self.entered = training or not self.roots
@@ -93,7 +96,6 @@ class Models:
         self.found = True
         session, parameters = self.session, optimizer_parameters(self.session.optimizers)
         self.roots = self._find_roots(parameters, inputs)
-        self._shapes = sorted(shapes_of(r) for r in self.roots)
         session.states.spread(self.roots)
         if (loose := loose_parameters(parameters, self.roots)) is not None:
             self.roots.append(loose)
@@ -159,8 +161,7 @@ class Models:
         known = {id(p) for root in self.roots for p in root.parameters()}
         if any(id(p) in known for p in parameters):
             return  # a new optimizer for the same model
-        roots = find_roots(parameters)
-        if roots and sorted(shapes_of(r) for r in roots) == self._shapes:
+        if self.session.step >= SHORTEST:
             self.session.trains_again = True
             self.session.stop("finished")
             return

@@ -24,7 +24,7 @@ class Observer:
         """Before the first forward after the first optimizer; surgery is done."""
 
     def another_model(self) -> None:
-        """A model of another kind is trained from now on; the one that was found is done."""
+        """Another model is trained from now on; the one that was found is done."""
 
     def function_applied(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         """An autograd function of the program's own was applied with gradients on."""

@@ -85,7 +85,7 @@ class Session:
         self.remedy = ""
         """Name of the remedy whose ``apply`` is running."""
         self.trains_again = False
-        """It goes on to train another model of the same kind."""
+        """It goes on to train another model, which is not looked at."""
         self.loaders: list[Any] = []
         self.observers: list[Observer] = []
         self.applied: dict[str, dict[str, Any]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,9 +101,17 @@ def effect(value: FixValue, record: RunRecord) -> str:
         float(np.max(peaks) / max(np.median(peaks), 1e-300) - 1),
         float(1 - np.min(peaks) / np.median(peaks)),
     )
-    if max(spread) <= 0.02:
+    if max(spread) <= 0.02 or _each_its_own(peaks, record.facts):
         return ""
     return f"the rates at the steps leave the promised shape by {max(spread):.0%} of the peak"
+
+
+def _each_its_own(peaks: np.ndarray[Any, Any], facts: Facts) -> bool:
+    """Several optimizers, one after the other: each keeps its own peak."""
+    own = np.array([o.peak_lr[0] for o in facts.optimizers if o.peak_lr and o.peak_lr[0] > 0])
+    if len(own) < 2:
+        return False
+    return bool((np.abs(peaks[:, None] / own - 1).min(axis=1) <= 0.02).all())
 
 
 def advice(value: FixValue, facts: Facts) -> str:

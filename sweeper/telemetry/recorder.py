@@ -31,7 +31,7 @@ from sweeper.telemetry.layers import LayerSampler
 from sweeper.telemetry.samples import Capture, SeenSamples, model_input
 from sweeper.telemetry.schedule import activations_due, layers_due
 from sweeper.telemetry.signals import SignalWriter
-from sweeper.telemetry.targets import Targets
+from sweeper.telemetry.targets import LossKey, Targets
 from sweeper.types import Facts
 
 HOPELESS_STEPS = 20
@@ -72,18 +72,19 @@ class Recorder(Observer):
         self.tracer = Tracer() if (session.facts is None if traced is None else traced) else None
         self.graph: GraphFacts | None = None
         self.seen = SeenSamples()
-        self.capture = Capture()
+        self.captures: dict[LossKey, Capture] = {}
         self.evaluation = Evaluation(self.seen)
         self.layers: LayerSampler | None = None
         self.activations: ActivationSampler | None = None
         self.ended = False
         self._rows: torch.Tensor | None = None
+        self._logits: dict[LossKey, torch.Tensor] = {}
         self._checks: torch.Tensor | None = None
         self._pending: list[
             tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]
         ] = []
         self._step_rows: list[
-            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]
+            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool, LossKey]
         ] = []
         self._epochs: dict[int, int] = {}
         self._last_loader: int | None = None
@@ -195,14 +196,14 @@ class Recorder(Observer):
 
     def _training_loss(self, call: LossCall, value: torch.Tensor) -> None:
         rows, checks = self._rows, self._checks
-        self.targets.add(call, len(rows) if rows is not None else None)
+        key = self.targets.add(call, len(rows) if rows is not None else None)
         n = call.target.numel()
         large = call.input.numel() > LARGE_LOGITS and not layers_due(self.session.step)
         right = None if large else correct_mask(call)
         if checks is not None and n % len(checks):
             checks = None  # rows and targets do not match: fall back on the loader's epochs
         first_epoch = self._last_loader is not None and self._epochs.get(self._last_loader, 0) <= 1
-        self._step_rows.append((n, checks, right, mean_loss(call, value), first_epoch))
+        self._step_rows.append((n, checks, right, mean_loss(call, value), first_epoch, key))
         if (
             right is not None
             and call.function in ("cross_entropy", "nll_loss")
@@ -212,14 +213,13 @@ class Recorder(Observer):
             self.buffer.put(majority=torch.bincount(guesses).max() / guesses.numel())
         if call.input.shape == call.target.shape and right is None:
             self.buffer.add("r2_error", (call.input.float() - call.target.float()).square().sum())
-        if rows is not None and not self.capture.full:
+        capture = self.captures.setdefault(key, Capture())
+        if rows is not None and not capture.full:
             per = n // len(rows) if n % len(rows) == 0 else 0
             if per:
-                self.capture.add(rows, call.target.reshape(len(rows), -1).squeeze(-1), call.input)
+                capture.add(rows, call.target.reshape(len(rows), -1).squeeze(-1), call.input)
         if self._rows is not None:
-            self._logits = call.input.detach()[:256]
-
-    _logits: torch.Tensor | None = None
+            self._logits[key] = call.input.detach()[:256]
 
     def backward(self, loss: torch.Tensor) -> None:
         if self._stepping:
@@ -326,6 +326,8 @@ class Recorder(Observer):
         rows, self._step_rows = self._step_rows, []
         if not rows:
             return
+        # Several losses of one batch: its samples count once, by the main one.
+        rows = [r for r in rows if r[5] == self.targets.main] or rows
         n = sum(r[0] for r in rows)
         self.collector.batch_sizes.append(
             sum(len(r[1]) if r[1] is not None else r[0] for r in rows)
@@ -340,7 +342,7 @@ class Recorder(Observer):
                 accuracy=right / max(1, sum(r[2].numel() for r in rows if r[2] is not None))
             )
         for row in rows:
-            self._pending.append((len(self.buffer.rows), *row[1:]))
+            self._pending.append((len(self.buffer.rows), *row[1:5]))
 
     def _fresh(self, n_rows: int) -> dict[str, list[float]]:
         """Columns over the block:
@@ -411,9 +413,11 @@ class Recorder(Observer):
         if self.activations and self.activations.running:
             self._close_window()
         self._finish_evaluation()
-        if self._logits is not None:
-            self.capture.last_logits = self._logits.float().cpu().numpy()
-        self.capture.save(self.folder / "captured.npz")
+        if (main := self.targets.main) is not None:
+            capture, logits = self.captures[main], self._logits.get(main)
+            if logits is not None:
+                capture.last_logits = logits.float().cpu().numpy()
+            capture.save(self.folder / "captured.npz")
         finished = self.session.finished
         facts = build_facts(self.session, self.collector, self.targets, self.graph, finished)
         aside = self.folder / "facts.json.part"

@@ -101,7 +101,12 @@ class Capture:
         return self.n >= MAX_CAPTURED or self.bytes >= MAX_CAPTURED_BYTES
 
     def add(self, rows: torch.Tensor, targets: torch.Tensor, logits: torch.Tensor) -> None:
-        if self.full or not len(rows) or (self.inputs and self.inputs[0].ndim != rows.dim()):
+        if self.full or not len(rows):
+            return
+        if self.inputs and (self.inputs[0].ndim, self.targets[0].ndim) != (
+            rows.dim(),
+            targets.dim(),
+        ):
             return
         flat = rows.detach().reshape(len(rows), -1).cpu()
         x = (flat.float() if flat.is_floating_point() else flat).numpy().copy()

@@ -67,10 +67,51 @@ class ConstantAnswer:
         return max(0.0, self.square - self.mean**2)
 
 
-@dataclass
-class Targets:
-    """Running summary of the training targets; class counts stay on their device."""
+LossKey = tuple[str, int]
+"""(function, number of classes or 0): tells the losses of a program apart."""
+CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy")
+"""Beginnings of the names of losses by which accuracy is known."""
 
+
+def key_of(call: LossCall) -> LossKey:
+    if call.function not in ("cross_entropy", "nll_loss"):
+        return call.function, 0
+    return call.function, int(call.input.shape[1 if call.input.dim() > 1 else 0])
+
+
+class Targets:
+    """The targets of every loss that a program trains; the facts are those of its main loss.
+
+    The main one classifies, if one of them does; else it is the one computed most often.
+    """
+
+    def __init__(self) -> None:
+        self.by_loss: dict[LossKey, LossTargets] = {}
+
+    def add(self, call: LossCall, rows: int | None) -> LossKey:
+        key = key_of(call)
+        self.by_loss.setdefault(key, LossTargets()).add(call, rows)
+        return key
+
+    @property
+    def main(self) -> LossKey | None:
+        """None before any loss was computed."""
+
+        def rank(key: LossKey) -> tuple[bool, int]:
+            return key[0].startswith(CLASSIFYING), self.by_loss[key].calls
+
+        return max(self.by_loss, key=rank, default=None)
+
+    def facts(self) -> dict[str, Any]:
+        main = self.main
+        return (self.by_loss[main] if main is not None else LossTargets()).facts()
+
+
+@dataclass
+class LossTargets:
+    """Running summary of one loss's targets; class counts stay on their device."""
+
+    calls: int = 0
     loss_function: str = ""
     reduction: str = "mean"
     counts: torch.Tensor | None = None
@@ -82,6 +123,7 @@ class Targets:
     per_row: float = 1.0
 
     def add(self, call: LossCall, rows: int | None) -> None:
+        self.calls += 1
         target = call.target.detach()
         self.loss_function, self.reduction = (
             call.function,
