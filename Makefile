@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev sweep check nightly test test-slow lint type bench wheel-test clean
+.PHONY: help setup setup-dev sweep check nightly test test-slow lint type docs bench wheel-test clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,10 @@ lint: $(DEV_READY) ## ruff: rules and format
 
 type: $(DEV_READY) ## mypy, strict
 	$(BIN)/mypy
+
+docs: $(DEV_READY) ## the documentation in docs/_build, units and commands written from the code
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+	@echo docs/_build/index.html
 
 bench: $(READY) ## what watching, starting and searching cost
 	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "no benchmark yet: benchmarks/ holds no script"; exit 1; }
