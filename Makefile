@@ -58,7 +58,7 @@ test-slow: $(SLOW_READY) ## the tests that train for minutes, or need a cluster 
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 $(SLOW_READY): $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,ray]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,ray,mlflow,wandb]'
 	touch $@
 
 lint: $(DEV_READY) ## ruff: rules and format

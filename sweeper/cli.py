@@ -193,6 +193,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     nightly.set_defaults(command=_nightly)
 
+    export = commands.add_parser("export", help="a study's runs for MLflow, W&B or TensorBoard")
+    export.add_argument("study", type=Path, metavar="STUDY")
+    export.add_argument("dest", type=Path, metavar="DEST", help="a folder; nothing is sent")
+    export.add_argument("--to", required=True, metavar="TRACKER", help="mlflow, wandb, tensorboard")
+    export.set_defaults(command=_export)
+
     status = commands.add_parser("status", help="what a running study is doing")
     status.add_argument("study", type=Path, metavar="STUDY")
     status.add_argument("--tail", action="store_true", help="what the running programs print")
@@ -439,6 +445,16 @@ def _nightly(arguments: Any) -> int:
         notify(names, found.changes, progress.message)
     print_nightly(found.lines, found.changes, found.page)
     return 1 if found.failing else 0
+
+
+def _export(arguments: Any) -> int:
+    from sweeper.export import export
+    from sweeper.reread import reread
+
+    study = arguments.study.absolute()
+    count = export(reread(study), study, arguments.to, arguments.dest)
+    print(f"{count} runs in {arguments.dest}")
+    return 0
 
 
 def _status(arguments: Any) -> int:
