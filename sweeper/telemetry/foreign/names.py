@@ -9,7 +9,7 @@ from typing import Literal
 
 Role = Literal[
     "loss", "accuracy", "error", "perplexity", "lr", "grad_norm", "step", "epoch", "time",
-    "phase", "run", "key", "value", "samples",
+    "phase", "run", "key", "value",
 ]  # fmt: skip
 Split = Literal["train", "held_out", ""]
 
@@ -104,8 +104,6 @@ def read_name(name: str) -> Reading | None:
     ):  # fmt: skip
         if bare in forms:
             return Reading(other, "", 0)  # type: ignore[arg-type]
-    if bare in (("batch", "size"), ("num", "samples"), ("train", "batch", "size"), ("bs",)):
-        return Reading("samples", "", 0)
     held = [HELD_OUT.index(w) for w in words if w in HELD_OUT]
     split: Split = "held_out" if held else "train" if set(words) & set(TRAIN) else ""
     rest = tuple(w for w in words if w not in HELD_OUT and w not in TRAIN)
@@ -140,15 +138,15 @@ def _measure(words: tuple[str, ...]) -> tuple[Role, int] | None:
         return "grad_norm", 3
     if known & {"ppl", "perplexity"}:
         return "perplexity", len(words)
-    accuracy = [_ACCURACY[w] for w in bare if w in _ACCURACY]
     top = [int(w) for w in words if w.isdigit() and len(w) < 4]
+    plain = known - _MEAN - {"top", "rate"}
+    if "err" in known or ("error" in known and not known & {"mean", "squared", "absolute"}):
+        return ("error", 1) if not plain - {"err", "error"} and top in ([], [1]) else None
+    accuracy = [_ACCURACY[w] for w in bare if w in _ACCURACY]
     if accuracy or ("top" in known and top):
         far = 10 * (bool(top) and top[0] > 1)
         extra = len(known - set(_ACCURACY) - _MEAN - {"top"})
         return "accuracy", min(accuracy, default=1) + 2 * extra + far
-    plain = known - _MEAN - {"top", "rate"}
-    if "err" in known or ("error" in known and not known & {"mean", "squared", "absolute"}):
-        return ("error", 1) if not plain - {"err", "error"} and top in ([], [1]) else None
     losses = [_LOSS[w] for w in bare if w in _LOSS]
     if {"cross", "entropy"} <= known or {"squared", "error"} <= known:
         losses.append(3)

@@ -112,7 +112,7 @@ def from_json(value: Any) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):
-        return float(value) if abs(value) < 1 << 1000 else math.copysign(math.inf, value)
+        return float(value) if abs(value) < 1 << 1000 else math.inf if value > 0 else -math.inf
     if isinstance(value, str):
         return parse(value)
     if isinstance(value, list) and len(value) == 1:

@@ -60,6 +60,8 @@ def runs_of(table: Table, part: Part, hints: Hints) -> list[ForeignRun]:
     axis = _axis_of(main)
     order = _order(work, main, axis)
     work.note(*order.notes)
+    if order.counted:
+        axis = ""
     last = int(order.run.max())
     return [
         _run(

@@ -33,6 +33,8 @@ class Order:
     """Step of each of them, increasing where known [T]."""
     run: Ints
     """Number of the run each belongs to, from 0 [T]."""
+    counted: bool = False
+    """The column was no step: rows are counted."""
     notes: tuple[str, ...] = ()
 
 
@@ -52,8 +54,9 @@ def put_in_order(step: Floats, epoch: Floats, values: Floats, *, name: str, coun
     if repeated > 0.4 and _constant_runs(step) > 1.5:
         notes.append(f"{name!r} repeats over several rows, so rows are counted instead")
         return Order(
-            rows=rows, step=rows.astype(float), run=np.zeros(n, np.int64), notes=tuple(notes)
-        )
+            rows=rows, step=rows.astype(float), run=np.zeros(n, np.int64), counted=True,
+            notes=tuple(notes),
+        )  # fmt: skip
     back = np.flatnonzero(np.diff(step) < 0) + 1
     if not len(back):
         keep = np.append(np.diff(step) > 0, True)

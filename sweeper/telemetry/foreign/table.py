@@ -27,7 +27,7 @@ MOST_NAMES = 2000
 """Names remembered for messages."""
 MOST_WORDS = 64
 """Different words of a text column (phase, run) told apart."""
-UNTRACKED = frozenset({"step", "epoch", "time", "lr", "phase", "run", "key", "samples"})
+UNTRACKED = frozenset({"step", "epoch", "time", "lr", "phase", "run", "key"})
 """Roles whose largest and smallest values need not be kept."""
 
 
