@@ -5,16 +5,18 @@ A GPU is waited for once per block instead of once per value.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-BLOCK = 20
-"""Optimizer steps per fetch: the record is never further behind than this after a kill."""
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class StepBuffer:
-    """Rows of one block: column name -> float or zero-dimensional tensor."""
+    """Rows of one block: column name -> float or tensor of one element."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -37,14 +39,52 @@ class StepBuffer:
         The buffer is emptied.
         """
         rows, self.rows = self.rows, []
-        tensors: dict[torch.device, list[tuple[int, str, torch.Tensor]]] = {}
-        for index, row in enumerate(rows):
-            for name, value in row.items():
-                if isinstance(value, torch.Tensor):
-                    tensors.setdefault(value.device, []).append((index, name, value))
-        for entries in tensors.values():
-            flat = torch.stack([v.detach().reshape(()).to(torch.float64) for _, _, v in entries])
-            for (index, name, _), number in zip(entries, flat.tolist(), strict=True):
-                rows[index][name] = number
-        names = {name for row in rows for name in row}
-        return {n: [float(row.get(n, float("nan"))) for row in rows] for n in sorted(names)}
+        columns: dict[str, list[Any]] = {}
+        names: dict[str, None] = {name: None for row in rows for name in row}
+        waiting: list[str] = []
+        for name in sorted(names):
+            columns[name] = column = [row.get(name, math.nan) for row in rows]
+            if any(issubclass(kind, torch.Tensor) for kind in set(map(type, column))):
+                waiting.append(name)
+        tensor = torch.Tensor
+        numbers = iter(fetch([v for n in waiting for v in columns[n] if isinstance(v, tensor)]))
+        for name in waiting:
+            columns[name] = [next(numbers) if isinstance(v, tensor) else v for v in columns[name]]
+        return columns
+
+
+def fetch(values: Sequence[torch.Tensor]) -> list[float]:
+    """Tensors without dimensions as floats; every device is waited for once."""
+    if not values:
+        return []
+    try:
+        numbers: list[float] = torch.stack([*values]).tolist()
+    except RuntimeError:  # on several devices
+        out = [math.nan] * len(values)
+        for device in {v.device for v in values}:
+            where = [i for i, v in enumerate(values) if v.device == device]
+            for i, number in zip(
+                where, torch.stack([values[i] for i in where]).tolist(), strict=True
+            ):
+                out[i] = number
+        return out
+    return numbers
+
+
+def fetch_arrays(values: Sequence[torch.Tensor]) -> list[np.ndarray[Any, Any]]:
+    """Tensors as arrays of their shapes; every device and type is waited for once."""
+    out: list[Any] = [None] * len(values)
+    kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for index, value in enumerate(values):
+        if value.device.type == "cpu" and value.dtype is not torch.bfloat16:
+            out[index] = value.numpy()
+        else:
+            kinds.setdefault((value.device, value.dtype), []).append(index)
+    for (_, dtype), where in kinds.items():
+        flat = torch.cat([values[i].reshape(-1) for i in where])
+        host = (flat.float() if dtype is torch.bfloat16 else flat).cpu().numpy()
+        start = 0
+        for i in where:
+            out[i] = host[start : start + values[i].numel()].reshape(values[i].shape)
+            start += values[i].numel()
+    return out

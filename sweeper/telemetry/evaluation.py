@@ -12,26 +12,36 @@ import torch
 from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall
 from sweeper.telemetry.samples import SeenSamples, model_input
-from sweeper.telemetry.targets import ConstantAnswer
+from sweeper.telemetry.targets import CLASS_LOSSES, ConstantAnswer
 
 
-def correct_mask(call: LossCall) -> torch.Tensor | None:
-    """Which predictions of a classification loss call are right, ``[n]`` bool.
+def decision(
+    function: str, prediction: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Predicted and true classes ``[B, ...]`` of ``B`` calls of a classification loss.
 
     None for other losses.
     """
-    prediction, target = call.input.detach(), call.target.detach()
-    if call.function in ("cross_entropy", "nll_loss"):
-        dim = 1 if prediction.dim() > 1 else 0
-        labels = target.argmax(dim) if target.is_floating_point() else target
-        right = (prediction.argmax(dim) == labels).reshape(-1)
-        ignored = call.options.get("ignore_index", -100)
-        keep = (labels != ignored).reshape(-1)
-        return right[keep] if ignored is not None and not target.is_floating_point() else right
-    if call.function.startswith("binary") and prediction.shape == target.shape:
-        limit = 0.0 if call.function.endswith("logits") else 0.5
-        return ((prediction > limit) == (target > 0.5)).reshape(-1)
+    if function in CLASS_LOSSES:
+        dim = 2 if prediction.dim() > 2 else 1
+        truth = target.argmax(dim) if target.is_floating_point() else target
+        return prediction.argmax(dim), truth
+    if function.startswith("binary") and prediction.shape == target.shape:
+        return prediction > (0.0 if function.endswith("logits") else 0.5), target > 0.5
     return None
+
+
+def correct_mask(call: LossCall) -> torch.Tensor | None:
+    """Which predictions of a classification loss call are right, ``[n]`` bool, ignored ones left
+    out (a GPU is waited for).
+
+    None for other losses.
+    """
+    decided = decision(call.function, call.input.detach()[None], call.target.detach()[None])
+    if decided is None:
+        return None
+    right, kept = (decided[0] == decided[1])[0], _kept(call)
+    return right.reshape(-1) if kept is None else right[kept]
 
 
 def mean_loss(call: LossCall, value: torch.Tensor) -> torch.Tensor:
@@ -53,7 +63,7 @@ def counted(call: LossCall) -> torch.Tensor:
 def _kept(call: LossCall) -> torch.Tensor | None:
     """Which targets count, in their shape; None when all of them do."""
     ignored = call.options.get("ignore_index", -100)
-    labels = call.function in ("cross_entropy", "nll_loss") and not call.target.is_floating_point()
+    labels = call.function in CLASS_LOSSES and not call.target.is_floating_point()
     return call.target.detach() != ignored if labels and ignored is not None else None
 
 
@@ -82,9 +92,8 @@ class Evaluation:
         if rows is None:
             return
         checks = self.seen.checksum(rows).cpu().numpy()
-        known = sum(round(v, 6) in self.seen._seen for v in checks.tolist())
         self.rows += len(checks)
-        self.fresh_rows += len(checks) - known
+        self.fresh_rows += int((~self.seen.known(checks)).sum())
 
     def output(self, value: Any) -> None:
         candidates = [

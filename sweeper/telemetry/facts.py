@@ -33,6 +33,7 @@ from sweeper.program.models import (
     rate_of,
 )
 from sweeper.program.session import LossCall, Session
+from sweeper.telemetry.samples import Bags
 from sweeper.telemetry.targets import Targets
 from sweeper.types import (
     ActivationSite,
@@ -344,10 +345,19 @@ class Collector:
         self.in_backward |= session.in_backward
 
     def last_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """The cheap part of `rates`, at every step."""
-        key, rate = id(optimizer), rate_of(optimizer.param_groups[0])
-        if self.last_lr.get(key) != rate:
+        """The cheap part of `rates`, at every step; a rate on a GPU is not waited for."""
+        rate = optimizer.param_groups[0].get("lr")
+        if isinstance(rate, torch.Tensor) and rate.device.type != "cpu":
+            return
+        if self.last_lr.get(id(optimizer)) != rate_of(optimizer.param_groups[0]):
             self.rates(optimizer)
+
+    def input_of(self, rows: torch.Tensor | Bags) -> None:
+        """Type and number of the features of a sample."""
+        data = rows if isinstance(rows, torch.Tensor) else rows.padded()
+        if data is not None:
+            self.input_dtype = str(data.dtype).removeprefix("torch.")
+            self.input_features = int(data[0].numel())
 
     def peaks(self, optimizer: torch.optim.Optimizer, finished: bool) -> tuple[float, ...]:
         """Largest rate of each group. What the groups promise (initial_lr, max_lr) counts only for

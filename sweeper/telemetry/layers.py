@@ -1,4 +1,4 @@
-"""Per-layer gradient, weight and update norms at sampled steps."""
+"""Gradient norms of every step; per-layer gradient, weight and update norms at sampled ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,28 @@ from typing import Any
 
 import torch
 
+from sweeper.telemetry.buffer import fetch
+
 MAX_ELEMENTS = 65_536
 """Elements copied per tensor for the update norm: larger tensors are sampled by stride.
 Memory stays small and the ratio update/weight is estimated on equal elements."""
+
+
+def global_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """2-norm of all gradients of an optimizer; nothing is waited for (sparse ones excepted: only a
+    coalesced gradient has a norm)."""
+    gradients = [
+        g for group in optimizer.param_groups for p in group["params"] if (g := p.grad) is not None
+    ]
+    if not gradients:
+        return torch.zeros(())
+    try:  # what get_total_norm does, without its sorting by device and type
+        norms = torch.stack(torch._foreach_norm(gradients, 2.0))
+        total: torch.Tensor = torch.linalg.vector_norm(norms, 2.0)
+        return total
+    except (RuntimeError, NotImplementedError):  # sparse, or on several devices
+        dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+        return torch.nn.utils.get_total_norm(dense, 2.0)
 
 
 class LayerSampler:
@@ -30,13 +49,12 @@ class LayerSampler:
                 to undo it in the reported gradient norms.
             optimizer: for Adam's second moments.
         """
-        nan = torch.tensor(math.nan)
         gradients, weights, below = [], [], []
         self._before = []
         for parameter in self.parameters:
             gradient = parameter.grad
             if gradient is None:
-                gradients.append(nan)
+                gradients.append(torch.full((), math.nan, device=parameter.device))
             else:
                 if gradient.is_sparse:
                     gradient = gradient.coalesce().values()
@@ -58,10 +76,9 @@ class LayerSampler:
             if index == 0:
                 first = change.sum() * scale
         self._before = []
-        row = {**self._row, "update_norm": updates}
-        out = {name: _fetch(values) for name, values in row.items()}
-        out["first_update_sum"] = _fetch([first])
-        return out
+        columns = {**self._row, "update_norm": updates, "first_update_sum": [first]}
+        numbers = iter(fetch([value for column in columns.values() for value in column]))
+        return {name: [next(numbers) for _ in column] for name, column in columns.items()}
 
 
 def _subset(tensor: torch.Tensor) -> torch.Tensor:
@@ -79,15 +96,9 @@ def _below_eps(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> tor
         or second.shape != parameter.shape
         or "eps" not in group
     ):
-        return torch.tensor(math.nan)
+        return torch.full((), math.nan, device=parameter.device)
     beta2 = float(group["betas"][1]) if "betas" in group else 0.999
     count = max(1.0, float(state.get("step", 1)))
     corrected = _subset(second).float() / (1 - beta2**count)
     below: torch.Tensor = corrected.sqrt() < 10 * float(group["eps"])
     return below.float().mean()
-
-
-def _fetch(values: list[torch.Tensor]) -> list[float]:
-    device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
-    numbers: list[float] = torch.stack([v.to(device, torch.float64) for v in values]).tolist()
-    return numbers

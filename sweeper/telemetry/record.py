@@ -36,7 +36,6 @@ class Captured:
     inputs: np.ndarray[Any, Any]  # [N, ...] float features or images, or integer ids
     targets: np.ndarray[Any, Any]  # [N] or [N, ...]
     logits_first: np.ndarray[Any, Any] | None
-    logits_last: np.ndarray[Any, Any] | None
 
     @property
     def ids(self) -> bool:
@@ -53,7 +52,6 @@ def read_captured(folder: Path) -> Captured | None:
         return Captured(
             inputs=arrays["inputs"], targets=arrays["targets"],
             logits_first=arrays.get("first_logits"),
-            logits_last=arrays.get("last_logits"),
         )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -19,25 +18,26 @@ from sweeper.program.models import (
     module_by_path,
     optimizer_parameters,
     parameter_paths,
-    rate_of,
 )
 from sweeper.program.observer import Observer
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.activations import ActivationSampler
-from sweeper.telemetry.buffer import BLOCK, StepBuffer
-from sweeper.telemetry.evaluation import Evaluation, correct_mask, mean_loss
+from sweeper.telemetry.buffer import StepBuffer, fetch
+from sweeper.telemetry.capture import Captures
+from sweeper.telemetry.evaluation import Evaluation
 from sweeper.telemetry.facts import Collector, GraphFacts, Tracer, build_facts
-from sweeper.telemetry.layers import LayerSampler
-from sweeper.telemetry.samples import Capture, SeenSamples, model_input
-from sweeper.telemetry.schedule import activations_due, layers_due
+from sweeper.telemetry.layers import LayerSampler, global_norm
+from sweeper.telemetry.losses import LossLog
+from sweeper.telemetry.samples import Bags, Batch, SeenSamples, model_rows
+from sweeper.telemetry.schedule import activations_due, block_length, layers_due
 from sweeper.telemetry.signals import SignalWriter
-from sweeper.telemetry.targets import LossKey, Targets
+from sweeper.telemetry.targets import Targets
 from sweeper.types import Facts
 
 HOPELESS_STEPS = 20
 """Consecutive non-finite losses after which a trial is ended: no weight recovers from NaN."""
-LARGE_LOGITS = 4_000_000
-"""Elements above which batch accuracy is only computed on sampled steps."""
+KEPT_STEPS = range(1, 13)
+"""Steps before whose first backward the gradients should have been cleared."""
 
 
 class Recorder(Observer):
@@ -72,20 +72,15 @@ class Recorder(Observer):
         self.tracer = Tracer() if (session.facts is None if traced is None else traced) else None
         self.graph: GraphFacts | None = None
         self.seen = SeenSamples()
-        self.captures: dict[LossKey, Capture] = {}
+        self.captures = Captures(folder)
+        self.losses = LossLog(self.seen, self.targets)
         self.evaluation = Evaluation(self.seen)
         self.layers: LayerSampler | None = None
         self.activations: ActivationSampler | None = None
         self.ended = False
-        self._rows: torch.Tensor | None = None
-        self._logits: dict[LossKey, torch.Tensor] = {}
-        self._checks: torch.Tensor | None = None
-        self._pending: list[
-            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool]
-        ] = []
-        self._step_rows: list[
-            tuple[int, torch.Tensor | None, torch.Tensor | None, torch.Tensor, bool, LossKey]
-        ] = []
+        self._batch: Batch | None = None
+        self._given: torch.Tensor | Bags | None = None  # its samples as the model got them
+        self._left: list[torch.Tensor] = []
         self._epochs: dict[int, int] = {}
         self._last_loader: int | None = None
         self._backwards = 0
@@ -154,15 +149,12 @@ class Recorder(Observer):
         else:
             self.collector.train_forwards += 1
             self.collector.eval_mode_forwards += 1
-        rows = model_input(args, kwargs)
-        self._rows = rows
-        self._checks = None
+        rows = model_rows(args, kwargs)
+        self._batch, self._given = None, rows
         if rows is not None:
-            with torch.no_grad():
-                self._checks = self.seen.checksum(rows)
+            self._batch = Batch(rows, self.seen)
             if not self.collector.input_dtype:
-                self.collector.input_dtype = str(rows.dtype).removeprefix("torch.")
-                self.collector.input_features = int(rows[0].numel())
+                self.collector.input_of(rows)
         if (
             self.activations
             and not self.activations.running
@@ -191,35 +183,17 @@ class Recorder(Observer):
             return
         if self.tracer:
             self.tracer.loss(call)
-        with torch.no_grad():
-            self._training_loss(call, value)
+        self._training_loss(call, value)
 
     def _training_loss(self, call: LossCall, value: torch.Tensor) -> None:
-        rows, checks = self._rows, self._checks
-        key = self.targets.add(call, len(rows) if rows is not None else None)
-        n = call.target.numel()
-        large = call.input.numel() > LARGE_LOGITS and not layers_due(self.session.step)
-        right = None if large else correct_mask(call)
-        if checks is not None and n % len(checks):
-            checks = None  # rows and targets do not match: fall back on the loader's epochs
-        first_epoch = self._last_loader is not None and self._epochs.get(self._last_loader, 0) <= 1
-        self._step_rows.append((n, checks, right, mean_loss(call, value), first_epoch, key))
-        if (
-            right is not None
-            and call.function in ("cross_entropy", "nll_loss")
-            and call.input.dim() > 1
-        ):
-            guesses = call.input.argmax(1).reshape(-1)
-            self.buffer.put(majority=torch.bincount(guesses).max() / guesses.numel())
-        if call.input.shape == call.target.shape and right is None:
-            self.buffer.add("r2_error", (call.input.float() - call.target.float()).square().sum())
-        capture = self.captures.setdefault(key, Capture())
-        if rows is not None and not capture.full:
-            per = n // len(rows) if n % len(rows) == 0 else 0
-            if per:
-                capture.add(rows, call.target.reshape(len(rows), -1).squeeze(-1), call.input)
-        if self._rows is not None:
-            self._logits[key] = call.input.detach()[:256]
+        loader, batch = self._last_loader, self._batch
+        self.losses.add(
+            len(self.buffer.rows), call, value, batch,
+            first_epoch=loader is not None and self._epochs.get(loader, 0) <= 1,
+            sampled=layers_due(self.session.step),
+        )  # fmt: skip
+        if self._given is not None:
+            self.captures.add(self._given, call)
 
     def backward(self, loss: torch.Tensor) -> None:
         if self._stepping:
@@ -235,23 +209,24 @@ class Recorder(Observer):
             self._finish_evaluation()
             self._check_kept_gradients()
         self._backwards += 1
-        self.buffer.add("loss", loss.detach().clone() if loss.numel() == 1 else loss.detach().sum())
+        loss = loss.detach()
+        self.buffer.add("loss", loss.sum() if loss.dim() else loss.clone())
         if self._last_loader is not None:
             self.collector.trained_loaders.add(self._last_loader)
         if self.activations and self.activations.running and self.activations.forward_done():
             self._close_window()
 
     def _check_kept_gradients(self) -> None:
-        if not 1 <= self.session.step <= 12 or not self.session.primary or self.session.by_hand:
+        primary = self.session.primary
+        if self.session.step not in KEPT_STEPS or primary is None or self.session.by_hand:
             return
         gradients = [
-            p.grad.coalesce().values() if p.grad.is_sparse else p.grad
-            for p in optimizer_parameters([self.session.primary])
+            p.grad._values() if p.grad.is_sparse else p.grad
+            for p in optimizer_parameters([primary])
             if p.grad is not None
         ]
-        self.collector.kept_grads.append(
-            any(bool(g.abs().max() > 0) for g in gradients[:4] if g.numel())
-        )
+        largest = [g.abs().max() for g in gradients[:4] if g.numel()]
+        self._left.append(torch.stack(largest).amax() if largest else torch.zeros(()))
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -275,7 +250,7 @@ class Recorder(Observer):
             self.collector.last_rates(optimizer)
         if optimizer is not self.session.primary:
             return
-        total = self._clip_total if self._clip_total is not None else _norm(optimizer)
+        total = self._clip_total if self._clip_total is not None else global_norm(optimizer)
         self.buffer.put(grad_norm=total)
         step = self.session.step
         self._layers_now = self.layers is not None and layers_due(step)
@@ -293,8 +268,11 @@ class Recorder(Observer):
             or "clip_norm" in self.session.applied
             or self.collector.clips
         )
-        norm = _norm(optimizer) if clipped else self.buffer.current["grad_norm"]
-        self.buffer.put(clipped_norm=norm, lr=rate_of(optimizer.param_groups[0]))
+        norm = global_norm(optimizer) if clipped else self.buffer.current["grad_norm"]
+        rate = optimizer.param_groups[0].get("lr")
+        if isinstance(rate, torch.Tensor):
+            rate = rate.detach().clone().reshape(())
+        self.buffer.put(clipped_norm=norm, lr=math.nan if rate is None else rate)
         self._clip_total, self._clip_limit = None, math.inf
         self._stepping = True
 
@@ -312,72 +290,24 @@ class Recorder(Observer):
                 })
             )  # fmt: skip
             self._layers_now = False
-        self._summarise_rows()
+        self._given = None
         self.collector.backwards.append(self._backwards)
         self._backwards = 0
         self.buffer.end_step()
-        if len(self.buffer.rows) >= BLOCK:
+        if len(self.buffer.rows) >= block_length(step):
             self._flush()
 
     def step_skipped(self, optimizer: torch.optim.Optimizer) -> None:
         self.buffer.add("skipped", 1.0)
 
-    def _summarise_rows(self) -> None:
-        rows, self._step_rows = self._step_rows, []
-        if not rows:
-            return
-        # Several losses of one batch: its samples count once, by the main one.
-        rows = [r for r in rows if r[5] == self.targets.main] or rows
-        n = sum(r[0] for r in rows)
-        self.collector.batch_sizes.append(
-            sum(len(r[1]) if r[1] is not None else r[0] for r in rows)
-        )
-        self.buffer.put(n=float(n), task_loss=sum(r[0] * r[3] for r in rows) / n)
-        if all(r[2] is not None for r in rows):
-            right = sum(
-                (r[2].sum() for r in rows if r[2] is not None),
-                torch.zeros((), device=rows[0][3].device),
-            )
-            self.buffer.put(
-                accuracy=right / max(1, sum(r[2].numel() for r in rows if r[2] is not None))
-            )
-        for row in rows:
-            self._pending.append((len(self.buffer.rows), *row[1:5]))
-
-    def _fresh(self, n_rows: int) -> dict[str, list[float]]:
-        """Columns over the block:
-        samples not trained on before, how many were right, their mean loss.
-        """
-        fresh_n, right_n = [0.0] * n_rows, [math.nan] * n_rows
-        loss_sum = [0.0] * n_rows
-        for index, checks, right, loss, first_epoch in self._pending:
-            if checks is None:
-                count = float(right.numel()) if right is not None else 1.0
-                share, mask = (1.0, None) if first_epoch else (0.0, None)
-            else:
-                fresh = self.seen.fresh(checks.double().cpu().numpy())
-                share, mask = float(fresh.mean()), fresh
-                count = float(right.numel() if right is not None else len(fresh)) * share
-            if not share:
-                continue
-            fresh_n[index] += count if checks is not None or first_epoch else 0.0
-            loss_sum[index] += float(loss) * count
-            if right is not None:
-                flags = right.cpu().numpy()
-                if mask is not None and len(flags) % len(mask) == 0:
-                    flags = flags[np.repeat(mask, len(flags) // len(mask))]
-                right_n[index] = float(flags.sum()) + (
-                    0.0 if math.isnan(right_n[index]) else right_n[index]
-                )
-        self._pending.clear()
-        means = [s / n if n else math.nan for s, n in zip(loss_sum, fresh_n, strict=True)]
-        return {"fresh_n": fresh_n, "fresh_correct": right_n, "fresh_loss": means}
-
     def _flush(self) -> None:
+        self.captures.drain()
+        self.collector.kept_grads.extend(value > 0 for value in fetch(self._left))
+        self._left.clear()
         n_rows = len(self.buffer.rows)
         if not n_rows:
             return
-        columns = self.buffer.drain() | self._fresh(n_rows)
+        columns = self.buffer.drain() | self.losses.columns(n_rows)
         steps, self._steps = self._steps, []
         self.writer.write("steps", t=steps, **columns)
         for value in columns.get("loss", []):
@@ -413,23 +343,11 @@ class Recorder(Observer):
         if self.activations and self.activations.running:
             self._close_window()
         self._finish_evaluation()
-        if (main := self.targets.main) is not None:
-            capture, logits = self.captures[main], self._logits.get(main)
-            if logits is not None:
-                capture.last_logits = logits.float().cpu().numpy()
-            capture.save(self.folder / "captured.npz")
+        self.captures.save(self.targets.main, self.folder / "captured.npz")
         finished = self.session.finished
+        self.collector.batch_sizes = self.losses.batch_sizes
         facts = build_facts(self.session, self.collector, self.targets, self.graph, finished)
         aside = self.folder / "facts.json.part"
         aside.write_text(json.dumps(facts.to_dict(), allow_nan=False))
         os.replace(aside, self.folder / "facts.json")
         self.writer.close()
-
-
-def _norm(optimizer: torch.optim.Optimizer) -> torch.Tensor:
-    """Global 2-norm of an optimizer's gradients (no synchronisation)."""
-    gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-    gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if not gradients:
-        return torch.zeros(())
-    return torch.nn.utils.get_total_norm(gradients, 2.0)

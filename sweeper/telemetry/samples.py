@@ -1,9 +1,10 @@
-"""Which samples a batch holds, seen before or fresh; a copy of the first ones for the probes."""
+"""Which samples a batch holds, seen before or fresh."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 from sweeper.program.graph import tensors_in
 
 MAX_FEATURES = 4096
-MAX_CAPTURED = 4096
-"""Samples kept for probes: enough for a cross-validated test to tell 5 % skill from none."""
-MAX_CAPTURED_BYTES = 32 * 2**20
+MAX_SEEN = 2**22
+"""Samples remembered (8 bytes each); later ones count as fresh whenever they come."""
 
+Sums = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _NOT_DATA = (
     "label",
@@ -28,38 +30,67 @@ _NOT_DATA = (
 )
 
 
-def model_input(args: Any, kwargs: Any) -> torch.Tensor | None:
+@dataclass(frozen=True)
+class Bags:
+    """Bags of ids behind one another, the offsets where they begin (EmbeddingBag)."""
+
+    ids: torch.Tensor
+    offsets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def padded(self) -> torch.Tensor | None:
+        """One row a bag, filled with zeros; None where the second tensor holds no offsets.
+
+        Waits for a GPU.
+        """
+        starts = self.offsets.tolist()
+        ends = [*starts[1:], len(self.ids)]
+        if starts[0] or any(a > b for a, b in zip(starts, ends, strict=True)):
+            return None
+        bags = [self.ids[a:b] for a, b in zip(starts, ends, strict=True)]
+        return torch.nn.utils.rnn.pad_sequence(bags, batch_first=True)
+
+
+def model_rows(args: Any, kwargs: Any) -> torch.Tensor | Bags | None:
     """The tensor that carries the samples:
     the first that is given, labels, masks and states left aside.
-
-    A bag of ids with offsets (EmbeddingBag) is padded to one row a sample.
     """
+    if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
+        return args[0] if args[0].dim() and args[0].numel() > 1 else None
     named = {k: v for k, v in kwargs.items() if not any(word in str(k) for word in _NOT_DATA)}
-    found = [t for t in tensors_in([args, named]) if t.dim() >= 1 and t.numel() > 1]
+    found = [t for t in tensors_in([args, named]) if t.dim() and t.numel() > 1]
     if not found:
         return None
-    if len(found) >= 2 and found[0].dim() == 1 and found[1].dim() == 1:
-        ids, offsets = found[0], found[1]
-        if not ids.is_floating_point() and not offsets.is_floating_point() and int(offsets[0]) == 0:
-            return _padded_bags(ids, offsets)
-    return found[0]
+    first, second = found[0], found[1] if len(found) > 1 else None
+    if (
+        second is not None and first.dim() == second.dim() == 1 and len(second) < len(first)
+        and not first.is_floating_point() and not second.is_floating_point()
+    ):  # fmt: skip
+        return Bags(first, second)
+    return first
 
 
-def _padded_bags(ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-    ends = torch.cat([offsets[1:], offsets.new_tensor([len(ids)])])
-    bags = [ids[a:b] for a, b in zip(offsets.tolist(), ends.tolist(), strict=True)]
-    return torch.nn.utils.rnn.pad_sequence(bags, batch_first=True)
+def model_input(args: Any, kwargs: Any) -> torch.Tensor | None:
+    """`model_rows` with bags padded to one row a sample, which waits for a GPU."""
+    rows = model_rows(args, kwargs)
+    if isinstance(rows, Bags):
+        padded = rows.padded()
+        return rows.ids if padded is None else padded
+    return rows
 
 
 class SeenSamples:
     """Tells fresh samples from repeated ones by a checksum of each row.
 
-    A row is projected on a fixed vector; equal rows give equal sums.
-    The set of sums stays on the host, filled in blocks by the recorder.
+    A row is projected on a fixed vector; equal rows give equal sums. The sums seen stay on the
+    host, filled in blocks by the recorder.
     """
 
     def __init__(self) -> None:
-        self._seen: set[float] = set()
+        self._levels: list[Sums] = []
+        """Sorted, each at least eight times as long as the next: few to search, cheap to add to."""
         self._vectors: dict[tuple[int, torch.device], torch.Tensor] = {}
 
     def checksum(self, rows: torch.Tensor) -> torch.Tensor:
@@ -73,73 +104,85 @@ class SeenSamples:
             self._vectors[key] = torch.sin(index * 12.9898) + 1.5
         return flat @ self._vectors[key]
 
-    def fresh(
-        self, checksums: np.ndarray[Any, np.dtype[np.float64]]
-    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def known(self, checksums: Sums) -> Mask:
+        """Mask of rows seen before."""
+        return self._found(_keys(checksums))
+
+    def fresh(self, checksums: Sums) -> Mask:
         """Mask of rows not seen before; they count as seen from now on."""
-        out = np.empty(len(checksums), dtype=bool)
-        for i, value in enumerate(checksums.tolist()):
-            key = round(value, 6)
-            out[i] = key not in self._seen
-            self._seen.add(key)
-        return out
+        keys = _keys(checksums)
+        fresh = ~self._found(keys)
+        where = np.flatnonzero(fresh)
+        if len(where):
+            new, first = np.unique(keys[where], return_index=True)
+            fresh[:] = False
+            fresh[where[first]] = True  # a row may be twice in one batch
+            self._remember(new)
+        elif len(self._levels) > 1:  # the first pass is over: one level is the fastest to search
+            self._levels = [np.sort(np.concatenate(self._levels))]
+        return fresh
 
+    def _found(self, keys: Sums) -> Mask:
+        found = np.zeros(len(keys), dtype=bool)
+        for level in self._levels:
+            places = np.searchsorted(level, keys)
+            found |= level[np.minimum(places, len(level) - 1)] == keys
+        return found
 
-class Capture:
-    """The first training batches as model and loss saw them, for ``captured.npz``."""
-
-    def __init__(self) -> None:
-        self.inputs: list[np.ndarray[Any, Any]] = []
-        self.targets: list[np.ndarray[Any, Any]] = []
-        self.first_logits: np.ndarray[Any, Any] | None = None
-        self.last_logits: np.ndarray[Any, Any] | None = None
-        self.n = 0
-        self.bytes = 0
-
-    @property
-    def full(self) -> bool:
-        return self.n >= MAX_CAPTURED or self.bytes >= MAX_CAPTURED_BYTES
-
-    def add(self, rows: torch.Tensor, targets: torch.Tensor, logits: torch.Tensor) -> None:
-        if self.full or not len(rows):
+    def _remember(self, new: Sums) -> None:
+        new = new[np.isfinite(new)]
+        if not len(new) or sum(map(len, self._levels)) + len(new) > MAX_SEEN:
             return
-        if self.inputs and (self.inputs[0].ndim, self.targets[0].ndim) != (
-            rows.dim(),
-            targets.dim(),
-        ):
-            return
-        flat = rows.detach().reshape(len(rows), -1).cpu()
-        x = (flat.float() if flat.is_floating_point() else flat).numpy().copy()
-        self.inputs.append(x.reshape(tuple(rows.shape)))
-        self.targets.append(targets.detach().float().cpu().numpy().copy())
-        if self.first_logits is None:
-            self.first_logits = logits.detach().float().cpu().numpy()[:256].copy()
-        self.n += len(x)
-        self.bytes += x.nbytes
+        while self._levels and len(self._levels[-1]) < 8 * len(new):
+            new = np.sort(np.concatenate([self._levels.pop(), new]), kind="stable")
+        self._levels.append(new)
 
-    def save(self, path: Path) -> None:
-        """Write ``captured.npz`` (plain arrays, no pickle).
 
-        Rows of different lengths are padded with zeros.
+def _keys(checksums: Sums) -> Sums:
+    return np.round(checksums, 6)  # sums of equal rows differ in their last bits between batches
+
+
+class Batch:
+    """The samples of one training forward, for the losses that follow it.
+
+    Rows that are copied here (few) get their checksums later, together with those of other steps;
+    of many rows the checksums are computed at once and nothing is kept.
+    """
+
+    __slots__ = ("held", "kept", "n", "sums")
+
+    def __init__(self, rows: torch.Tensor | Bags, seen: SeenSamples, limit: int = 2**14) -> None:
+        self.n = len(rows)
+        self.held = 0  # elements copied
+        self.kept: torch.Tensor | Bags | None = None
+        self.sums: torch.Tensor | None = None
+        if isinstance(rows, Bags):
+            self.kept = Bags(rows.ids.clone(), rows.offsets.clone())
+            self.held = rows.ids.numel()
+        elif (elements := rows.numel()) <= limit:
+            self.kept, self.held = rows.detach().clone(), elements
+        else:
+            self.sums = seen.checksum(rows)
+
+    def known_sums(self, seen: SeenSamples) -> torch.Tensor | None:
+        """The checksums after `sum_up`; None where what looked like bags is none.
+
+        Of bags the lengths have to be known: a GPU is waited for.
         """
-        if not self.inputs:
-            return
-        arrays = {"inputs": _stacked(self.inputs), "targets": _stacked(self.targets)}
-        if self.first_logits is not None:
-            arrays["first_logits"] = self.first_logits
-        if self.last_logits is not None:
-            arrays["last_logits"] = self.last_logits
-        with path.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        if isinstance(self.kept, Bags):
+            padded = self.kept.padded()
+            self.sums, self.kept = None if padded is None else seen.checksum(padded), None
+        return self.sums
 
 
-def _stacked(parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    rank = min(p.ndim for p in parts)
-    shape = [max(p.shape[d] for p in parts) for d in range(1, rank)]
-    padded = [
-        np.pad(
-            p, [(0, 0), *((0, want - have) for want, have in zip(shape, p.shape[1:], strict=True))]
-        )
-        for p in parts
-    ]
-    return np.concatenate(padded)
+def sum_up(batches: Iterable[Batch], seen: SeenSamples) -> None:
+    """Compute the checksums that are still due, without waiting; those of bags are left."""
+    shapes: dict[Any, list[Batch]] = {}
+    for batch in batches:
+        rows = batch.kept
+        if isinstance(rows, torch.Tensor):
+            shapes.setdefault((rows.shape, rows.dtype, rows.device), []).append(batch)
+    for (shape, *_), alike in shapes.items():
+        rows = torch.cat([b.kept for b in alike if isinstance(b.kept, torch.Tensor)])
+        for batch, sums in zip(alike, torch.split(seen.checksum(rows), shape[0]), strict=True):
+            batch.sums, batch.kept = sums, None

@@ -17,3 +17,9 @@ def layers_due(step: int) -> bool:
 def activations_due(step: int) -> bool:
     """Start of a window of forwards for activation statistics."""
     return step in (0, 1, 2, 10, 30, 100, 200, 300) or (step > 300 and step % 250 == 0)
+
+
+def block_length(step: int) -> int:
+    """Steps that are fetched and written together: the record is never further behind than this
+    after a kill."""
+    return 20 if step < 200 else 50

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,24 @@ class SignalWriter:
         self.write("header", version=VERSION)
 
     def write(self, kind: str, **columns: Any) -> None:
-        line = json.dumps({"k": kind, **jsonable(columns)}, allow_nan=False, separators=(",", ":"))
-        self._file.write(line + "\n")
+        entry = {"k": kind, **{name: _strict(value) for name, value in columns.items()}}
+        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
+
+
+def _strict(column: Any) -> Any:
+    """`jsonable`, many times as fast for what is written most: lists of finite numbers."""
+    if (
+        type(column) is list
+        and column
+        and type(column[0]) in (float, int)
+        and isfinite(sum(column))
+    ):
+        return column
+    return jsonable(column)
 
 
 def read_signals(path: Path) -> Iterator[dict[str, Any]]:

@@ -69,12 +69,13 @@ class ConstantAnswer:
 
 LossKey = tuple[str, int]
 """(function, number of classes or 0): tells the losses of a program apart."""
+CLASS_LOSSES = ("cross_entropy", "nll_loss")
 CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy")
 """Beginnings of the names of losses by which accuracy is known."""
 
 
 def key_of(call: LossCall) -> LossKey:
-    if call.function not in ("cross_entropy", "nll_loss"):
+    if call.function not in CLASS_LOSSES:
         return call.function, 0
     return call.function, int(call.input.shape[1 if call.input.dim() > 1 else 0])
 
@@ -88,10 +89,10 @@ class Targets:
     def __init__(self) -> None:
         self.by_loss: dict[LossKey, LossTargets] = {}
 
-    def add(self, call: LossCall, rows: int | None) -> LossKey:
-        key = key_of(call)
-        self.by_loss.setdefault(key, LossTargets()).add(call, rows)
-        return key
+    def of(self, key: LossKey) -> LossTargets:
+        if key not in self.by_loss:
+            self.by_loss[key] = LossTargets(key[0])
+        return self.by_loss[key]
 
     @property
     def main(self) -> LossKey | None:
@@ -104,84 +105,80 @@ class Targets:
 
     def facts(self) -> dict[str, Any]:
         main = self.main
-        return (self.by_loss[main] if main is not None else LossTargets()).facts()
+        return (LossTargets("") if main is None else self.by_loss[main]).facts()
 
 
 @dataclass
 class LossTargets:
-    """Running summary of one loss's targets; class counts stay on their device."""
+    """Running summary of one loss's targets; sums stay on their device."""
 
+    function: str
     calls: int = 0
-    loss_function: str = ""
     reduction: str = "mean"
-    counts: torch.Tensor | None = None
-    n: int = 0
-    values: ConstantAnswer = field(default_factory=ConstantAnswer)
-    label_min: Any = None
-    label_max: Any = None
     width: int = 0
-    per_row: float = 1.0
+    counts: torch.Tensor | None = None
+    """Of labels; what is no class comes first."""
+    ignored: int | None = None
+    samples: int = 0
+    values: ConstantAnswer = field(default_factory=ConstantAnswer)
+    low: torch.Tensor | None = None
+    high: torch.Tensor | None = None
 
-    def add(self, call: LossCall, rows: int | None) -> None:
-        self.calls += 1
-        target = call.target.detach()
-        self.loss_function, self.reduction = (
-            call.function,
-            str(call.options.get("reduction", "mean")),
-        )
-        if call.function in ("cross_entropy", "nll_loss") and not target.is_floating_point():
-            self.width = int(call.input.shape[1 if call.input.dim() > 1 else 0])
-            labels = target.reshape(-1)
-            ignored = int(call.options.get("ignore_index", -100))
-            labels = labels[labels != ignored]
-            if not labels.numel():
-                return
-            low, high = labels.min(), labels.max()
-            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
-            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
-            counts = torch.bincount(labels.clamp(0, self.width - 1), minlength=self.width)
-            self.counts = counts if self.counts is None else self.counts + counts
-            self.n += labels.numel()
-            if rows:
-                self.per_row = labels.numel() / rows
-        else:
-            values = (
-                target.reshape(-1).double()
-                if target.device.type != "mps"
-                else target.reshape(-1).float()
-            )
-            self.width = int(call.input.shape[-1]) if call.input.dim() > 1 else 1
-            self.n += values.numel()
-            self.values.add(target)
-            low, high = values.min(), values.max()
-            self.label_min = low if self.label_min is None else torch.minimum(self.label_min, low)
-            self.label_max = high if self.label_max is None else torch.maximum(self.label_max, high)
+    def add(self, target: torch.Tensor, labels: int, ignored: int | None, rows: int) -> None:
+        """Add targets ``[B, ...]`` of B loss calls; no device is waited for.
+
+        Args:
+            target: labels or values.
+            labels: width of the head if they are labels, else 0.
+            ignored: label that does not count.
+            rows: samples of each call, 0 for unknown.
+        """
+        self.calls += len(target)
+        if not labels:
+            self.values.add(target.flatten(0, 1) if target.dim() > 1 else target)
+            low, high = target.aminmax()
+            self.low = low if self.low is None else torch.minimum(self.low, low)
+            self.high = high if self.high is None else torch.maximum(self.high, high)
+            return
+        places = target.reshape(-1).long().clamp(-1, labels - 1) + 1
+        if self.counts is None:
+            self.counts = places.new_zeros(labels + 1)
+        self.counts = self.counts.scatter_add(0, places, torch.ones_like(places))
+        self.ignored = ignored
+        self.samples += rows * len(target) if rows else target.numel()
 
     def facts(self) -> dict[str, Any]:
         out: dict[str, Any] = {
-            "loss_function": self.loss_function, "loss_reduction": self.reduction,
+            "loss_function": self.function, "loss_reduction": str(self.reduction),
             "head_width": self.width,
         }  # fmt: skip
-        if self.label_min is not None and math.isfinite(float(self.label_min)):
-            out |= {"label_min": int(self.label_min), "label_max": int(self.label_max)}
         if self.counts is not None:
-            shares = (self.counts / max(1, self.n)).tolist()
-            out["n_classes"] = self.width
-            if self.per_row >= MANY_TARGETS:
-                out |= {
-                    "task": "language_model",
-                    "class_prior": tuple(sorted(shares, reverse=True)),
-                }
-            else:
-                out |= {"task": "classification", "class_prior": tuple(shares)}
-        elif self.n:
-            mean = self.values.mean
-            out |= {
-                "target_mean": mean, "target_variance": self.values.error,
-                "target_square": self.values.square,
-            }  # fmt: skip
-            if self.loss_function.startswith("binary"):
-                out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
-            elif self.loss_function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
-                out["task"] = "regression"
+            return out | self._classes(self.counts[1:].double().cpu())
+        if not self.values.n:
+            return out
+        if self.low is not None and self.high is not None and math.isfinite(float(self.low)):
+            out |= {"label_min": int(self.low), "label_max": int(self.high)}
+        mean = self.values.mean
+        out |= {
+            "target_mean": mean, "target_variance": self.values.error,
+            "target_square": self.values.square,
+        }  # fmt: skip
+        if self.function.startswith("binary"):
+            out |= {"task": "binary", "n_classes": 2, "class_prior": (1 - mean, mean)}
+        elif self.function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+            out["task"] = "regression"
         return out
+
+    def _classes(self, counts: torch.Tensor) -> dict[str, Any]:
+        if self.ignored is not None and 0 <= self.ignored < len(counts):
+            counts[self.ignored] = 0
+        used, total = counts.nonzero().flatten().tolist(), float(counts.sum())
+        if not used:
+            return {}
+        shares = (counts / total).tolist()
+        many = total / self.samples >= MANY_TARGETS
+        return {
+            "label_min": used[0], "label_max": used[-1], "n_classes": self.width,
+            "task": "language_model" if many else "classification",
+            "class_prior": tuple(sorted(shares, reverse=True) if many else shares),
+        }  # fmt: skip

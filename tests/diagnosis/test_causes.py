@@ -41,7 +41,6 @@ def captured(
         inputs=np.asarray(inputs, dtype=np.float32) if inputs.dtype.kind == "f" else inputs,
         targets=np.asarray(targets, dtype=np.float32),
         logits_first=logits,
-        logits_last=None,
     )
 
 

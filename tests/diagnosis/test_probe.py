@@ -43,9 +43,7 @@ def images() -> tuple[Array, Array]:
 
 
 def probe(inputs: Array, targets: Array, **changes: Any) -> Probe | None:
-    seen = Captured(
-        inputs=inputs, targets=np.asarray(targets, dtype=float), logits_first=None, logits_last=None
-    )
+    seen = Captured(inputs=inputs, targets=np.asarray(targets, dtype=float), logits_first=None)
     return simple_models(seen, facts(**changes))
 
 
