@@ -30,7 +30,8 @@ def run_environment(threads: int) -> dict[str, str]:
     """Environment of every process that runs a program: thread counts, and one hash seed for warm
     and fresh runs."""
     values = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    values["PYTHONHASHSEED"] = os.environ.get("PYTHONHASHSEED", "0")
+    given = os.environ.get("PYTHONHASHSEED", "0")
+    values["PYTHONHASHSEED"] = "0" if given == "random" else given
     # Asks the driver library for a GPU count without initialising CUDA, after which a fork is
     # unsafe.
     values["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"

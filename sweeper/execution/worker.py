@@ -278,12 +278,16 @@ def _flush() -> None:
 
 def main(argv: list[str]) -> int:
     """A fresh process for one job file."""
+    from sweeper.execution import imports
     from sweeper.execution.child import become_child
     from sweeper.execution.jobs import read_job
 
     job = read_job(Path(argv[0]))
     become_child(job)
     preload()
+    with contextlib.suppress(OSError, UnicodeError):
+        # As the zygote does: a library that draws while it is imported does so before the seeds.
+        imports.preload(job.program.path.read_text(encoding="utf-8"))
     outcome = run_job(job)
     _flush()
     return outcome.exit_code

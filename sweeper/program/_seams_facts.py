@@ -1,4 +1,4 @@
-"""The seams of schedulers, loaded weights, compilation and seeds.
+"""The seams of schedulers, loaded weights and compilation.
 
 The table of every patch is in `sweeper.program.seams`, which calls these.
 """
@@ -6,16 +6,13 @@ The table of every patch is in `sweeper.program.seams`, which calls these.
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR  # noqa: F401 - one more scheduler to be known
 
-from sweeper.program import seeds
 from sweeper.program.session import Session
 
 Patch = Callable[[Any, str, Callable[[Any], Any]], None]
@@ -86,25 +83,3 @@ def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
     for sub in cls.__subclasses__():
         yield sub
         yield from _subclasses(sub)
-
-
-def patch_seeds(patch: Patch, watched: Callable[[], bool]) -> None:
-    """Every way to seed a generator, while ``watched`` says so."""
-
-    def while_watched(replacement: Any) -> Callable[[Any], Any]:
-        def make(original: Any) -> Any:
-            @functools.wraps(original)
-            def seeded(*args: Any, **kwargs: Any) -> Any:
-                return (replacement if watched() else original)(*args, **kwargs)
-
-            return seeded
-
-        return make
-
-    patch(torch, "manual_seed", while_watched(seeds.torch_manual_seed))
-    patch(torch.random, "manual_seed", while_watched(seeds.torch_manual_seed))
-    patch(torch, "seed", while_watched(seeds.torch_seed))
-    patch(torch, "Generator", lambda original: seeds.ShiftedGenerator)
-    patch(np.random, "seed", while_watched(seeds.numpy_seed))
-    patch(np.random, "default_rng", while_watched(seeds.numpy_default_rng))
-    patch(random, "seed", while_watched(seeds.random_seed))

@@ -26,14 +26,17 @@ Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``...
 | ``torch.compile``, ``Module.compile`` | off: seams need eager code |
 | ``torch.distributed.init_process_group`` | one process needs no port; more cannot be watched |
 | ``torch.multiprocessing.spawn`` | one process is run here; more cannot be watched |
-| ``torch.manual_seed``, ``torch.seed``, ``torch.Generator`` | fresh seeds |
-| ``numpy.random.seed``, ``numpy.random.default_rng``, ``random.seed`` | fresh seeds |
+| ``torch.manual_seed``, ``torch.seed``, those of GPUs, ``torch.Generator`` | fresh seeds |
+| ``numpy.random.seed``, ``default_rng``, ``RandomState``, ``SeedSequence`` | fresh seeds |
+| ``numpy.random.PCG64`` and the other bit generators | the same |
+| ``random.seed``, ``random.Random.seed`` | the same |
+| ``tempfile._Random`` | names of temporary files stay free of a run's seed |
 
 `install` puts trampolines in place once; they do nothing until `installed` names a session. They
 are installed before any other import, so that ``from torch.nn.functional import cross_entropy``
 takes the trampoline too. Optimizers, calls and loaders are patched here, losses to comparisons in
-``_seams_gradients.py``, the table's last rows from ``LRScheduler`` on in ``_seams_facts.py`` and
-``_seams_processes.py``.
+``_seams_gradients.py``, the table's rows from ``LRScheduler`` on in ``_seams_facts.py``,
+``_seams_processes.py`` and ``seeds.py``.
 """
 
 from __future__ import annotations
@@ -55,9 +58,10 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sweeper.program import _seams_gradients
 from sweeper.program._aliases import patch_aliases
-from sweeper.program._seams_facts import patch_model_facts, patch_seeds
+from sweeper.program._seams_facts import patch_model_facts
 from sweeper.program._seams_processes import patch_processes
 from sweeper.program._steps import Outermost, closure_of, with_closure
+from sweeper.program.seeds import patch_seeds
 from sweeper.program.session import Session
 
 _current: Session | None = None
