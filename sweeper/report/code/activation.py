@@ -20,6 +20,8 @@ RECURRENT = ("torch.nn.RNN", "torch.nn.RNNCell")
 def edit(script: Script, fix: Fix, facts: Facts) -> Placed:
     kind = str(fix.changes["activation"])
     sites = [s for s in facts.activations if s.swappable and s.function != kind]
+    if facts.n_frozen:
+        raise Unsure("the program freezes parts of the model, whose activations stay")
     unknown = {s.function for s in sites} - set(KNOWN)
     if unknown:
         raise Unsure(f"{sorted(unknown)[0]} is not replaced by its name alone")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from sweeper.report.code._base import CodeEdit, Placed
 from sweeper.report.code._calls import argument, literal, number, with_argument
 from sweeper.report.code._places import check_whole
@@ -14,29 +16,49 @@ MODULES = tuple(
         "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"
     )
 )  # fmt: skip
-OWN_RATE = (
-    "torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN", "torch.nn.MultiheadAttention",
-    "torch.nn.TransformerEncoderLayer", "torch.nn.TransformerDecoderLayer", "torch.nn.Transformer",
+FUNCTIONS = (
+    "torch.dropout",
+    *(f"torch.nn.functional.{name}" for name in (
+        "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"
+    )),
 )  # fmt: skip
-"""Modules with a ``dropout`` argument, which the remedy sets as well."""
+RECURRENT = ("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN")
+INSIDE = (
+    "torch.nn.MultiheadAttention", "torch.nn.TransformerEncoderLayer", "torch.nn.Transformer",
+    "torch.nn.TransformerDecoderLayer", "torch.nn.functional.scaled_dot_product_attention",
+)  # fmt: skip
+"""They drop at several places, by a rate that they may have without being given one."""
 
 
 def edit(script: Script, fix: Fix, facts: Facts) -> Placed:
     rate = fix.changes["dropout"]
     assert isinstance(rate, (int, float))
-    inside = [c for c in script.calls(*OWN_RATE) if "Transformer" in script.dotted(c.func)
-              or argument(c, "dropout", None) is not None]  # fmt: skip
+    inside = script.references(*INSIDE)
     if inside:
-        raise Unsure(f"line {inside[0].lineno} builds a module with dropout inside")
-    calls = script.calls(*MODULES)
-    if not calls:
+        raise Unsure(f"line {inside[0].lineno} names a part of torch with dropout inside")
+    n_called = facts.n_dropout_calls
+    modules: list[tuple[ast.Call, str, int | None]] = [(c, "p", 0) for c in script.calls(*MODULES)]
+    for call in script.calls(*RECURRENT):
+        if number(argument(call, "dropout", None) or ast.Constant(0)) != 0.0:
+            modules.append((call, "dropout", None))
+    called = [(c, "p", 1) for c in script.calls(*FUNCTIONS)] if n_called else []
+    places = [*modules, *called]
+    if not modules and len(facts.dropout) > n_called:
         raise Unsure("no place in the file builds a dropout module")
-    check_whole(script, len(facts.dropout), len(calls), "dropout modules")
-    known = {number(argument(c, "p", 0)) if argument(c, "p", 0) else 0.5 for c in calls}
+    if not called and n_called:
+        raise Unsure("no place in the file calls a dropout")
+    check_whole(script, len(facts.dropout), len(places), "dropout")
+    known = {_rate(*place) for place in places}
     if None not in known and not set(facts.dropout) <= known:
         raise Unsure("the program has rates of dropout that are not in the file")
-    pieces = tuple(with_argument(script, c, "p", 0, literal(float(rate))) for c in calls)
-    return Placed(pieces=pieces)
+    text = literal(float(rate))
+    return Placed(pieces=tuple(with_argument(script, *place, text) for place in places))
+
+
+def _rate(call: ast.Call, name: str, position: int | None) -> float | None:
+    """As written; 0.5 where torch's own default holds, None where it is no number."""
+    given = argument(call, name, position)
+    return 0.5 if given is None else number(given)
 
 
 EDIT = CodeEdit(remedy="dropout", edit=edit)

@@ -21,6 +21,8 @@ BATCH_NORMS = tuple(f"torch.nn.BatchNorm{n}d" for n in (1, 2, 3))
 NORMS = (*BATCH_NORMS, *(f"torch.nn.{n}" for n in ("LayerNorm", "GroupNorm", "RMSNorm",
          "SyncBatchNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")))  # fmt: skip
 APPLIED = {f"torch.nn.{name}" for name in (*KNOWN.values(), *ACTIVATIONS.values(), "PReLU")}
+KEPT = ("eps", "affine")
+"""Settings of a batch normalisation that a group normalisation has too."""
 ROUNDING = "the norm of all gradients sums its layers in another order (rounding)"
 
 
@@ -181,8 +183,12 @@ def _converted(script: Script) -> list[Piece]:
         width = argument(call, "num_features", 0)
         if width is None:
             raise Unsure(f"the width of line {call.lineno} is not written there")
+        if len(call.args) > 1:
+            raise Unsure(f"line {call.lineno} gives the normalisation positional options")
+        kept = [f"{k.arg}={script.source(k.value)}" for k in call.keywords if k.arg in KEPT]
         name, imports = script.spelled("torch.nn.GroupNorm", call.func)
-        pieces += [Piece(*script.span(call), f"{name}(1, {script.source(width)})"), *imports]
+        words = ", ".join(["1", script.source(width), *kept])
+        pieces += [Piece(*script.span(call), f"{name}({words})"), *imports]
     return pieces
 
 

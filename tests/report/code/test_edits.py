@@ -410,11 +410,23 @@ def test_normalisations_are_taken_out() -> None:
     assert "nn.Linear(4, 8), nn.Identity(), nn.Sigmoid()" in made[1]
 
 
+def test_batch_normalisations_become_layer_normalisations() -> None:
+    source = SCRIPT.replace("nn.Sigmoid()", "nn.BatchNorm1d(8, eps=1e-3, momentum=0.2)")
+    layers = (LayerFact(name="0", kind="Linear", followed_by="norm"), LAYERS[1])
+    made = edited({"normalisation": "layer"}, source, norms=("1",), layers=layers)
+    assert "nn.Linear(4, 8), nn.GroupNorm(1, 8, eps=1e-3)," in made[1]
+
+
 def test_dropout_rates() -> None:
     source = SCRIPT.replace("nn.Sigmoid()", "nn.Sigmoid(), nn.Dropout(0.5), nn.Dropout(p=0.2)")
     made = edited({"dropout": 0.0}, source, dropout=(0.5, 0.2))
     assert "nn.Dropout(0.0), nn.Dropout(p=0.0)" in made[1]
     assert "not in the file" in unsure({"dropout": 0.0}, source, dropout=(0.5, 0.3))
+    called = SCRIPT + "def forward(x):\n    return nn.functional.dropout(x, training=True)\n"
+    made = edited({"dropout": 0.1}, called, dropout=(0.5,), n_dropout_calls=1)
+    assert made[1] == "+return nn.functional.dropout(x, training=True, p=0.1)"
+    stacked = SCRIPT.replace("nn.Sigmoid()", "nn.LSTM(8, 8, 2, dropout=0.3)")
+    assert "dropout=0.1)" in edited({"dropout": 0.1}, stacked, dropout=(0.3,))[1]
     inside = SCRIPT.replace("nn.Sigmoid()", "nn.TransformerEncoderLayer(8, 2)")
     assert "dropout inside" in unsure({"dropout": 0.0}, inside, dropout=(0.1,))
 
