@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "packed.csv": (b"\x1f\x8b\x08\x00" + bytes(50), "gzip"),
     "archive.csv": (b"PK\x03\x04" + bytes(50), "zip"),
     "model.csv": (b"\x80\x05\x95" + bytes(50), "pickle"),
-    "run-1.wandb": (b":W&B" + bytes(50), "export it"),
+    "run-1.wandb": (b":W&B" + bytes(50), "history of numbers"),
     "wide.csv": ("step,loss\n" + "1,2,3,4\n" * 9, r"the 2 cells of the header.*wide.csv:2"),
     "many.csv": (",".join(f"c{i}" for i in range(20_001)) + "\n1\n", "20,000 columns"),
     "long.csv": ("step,loss\n1," + "9" * (2 << 20), r"1,048,576 characters.*long.csv:2"),
@@ -247,11 +247,15 @@ def test_any_json_is_read_or_refused(entries: list[object], lines: bool) -> None
 
 
 @settings(max_examples=60, deadline=None)
-@given(content=st.binary(max_size=400), name=st.sampled_from(["a.csv", "b.json", "c.tfevents.1"]))
+@given(
+    content=st.binary(max_size=400),
+    name=st.sampled_from(["a.csv", "b.json", "c.tfevents.1", "d.wandb"]),
+)
 @example(content=b'{"log_history": [', name="b.json")
 @example(content=b"[[[", name="b.json")
 @example(content=b"\xff\xfe", name="a.csv")
 @example(content=b'"', name="a.csv")
+@example(content=b":W&B\xe1\xbe\x00" + b"\xff" * 40, name="d.wandb")
 def test_any_bytes_are_read_or_refused(content: bytes, name: str) -> None:
     _survives(name, content)
 

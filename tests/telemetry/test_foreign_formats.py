@@ -122,6 +122,7 @@ GOLDEN_LOGS = {
     "keras_chance.csv": ({"chance_level", "flat_loss"}, 12, 12),
     "keras_sound.csv": (set(), 12, 12),
     "wandb/history.jsonl": ({"non_finite"}, 60, 3),
+    "wandb/run-1.wandb": ({"non_finite"}, 40, 2),
     "mlruns/0/9f0c": (set(), 60, 6),
     "mlruns/0/b7d1": ({"divergence"}, 60, 6),
     "mmlab.log.json": (set(), 60, 3),
@@ -206,6 +207,19 @@ def test_event_file_of_a_crashed_run(tmp_path: Path) -> None:
     for content in (whole[:5], b"\xff" * 8 + whole[8:], whole[:40] + b"\0" * 4096):
         with pytest.raises(UsageError, match="scalars"):
             read(write(tmp_path / "bad" / name, content))
+
+
+def test_offline_record_of_a_crashed_run(tmp_path: Path) -> None:
+    whole = (GOLDEN / "wandb/run-1.wandb").read_bytes()
+    torn = read(write(tmp_path / "a.wandb", whole[: len(whole) // 2]))
+    assert 5 < torn.points["loss"] < 40
+    assert "torn or damaged" in torn.notes[0]
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0xFF
+    assert 5 < read(write(tmp_path / "b.wandb", bytes(damaged))).points["loss"] < 40
+    for content in (whole[:5], whole[:7], whole[:200], whole[:7] + bytes(70_000)):
+        with pytest.raises(UsageError, match="history of numbers"):
+            read(write(tmp_path / "c.wandb", content))
 
 
 def test_programs_and_logs_are_told_apart(tmp_path: Path) -> None:

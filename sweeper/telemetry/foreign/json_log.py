@@ -7,37 +7,23 @@ memory and one that was cut off still gives all it holds.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from sweeper.telemetry.foreign.names import read_name
-from sweeper.telemetry.foreign.numbers import clean_name, from_json
-from sweeper.telemetry.foreign.table import MOST_NAMES, Table, TableBuilder, rows_to_block, tag_of
+from sweeper.telemetry.foreign.json_rows import DECODER, DEEPEST, MOST_KEYS, Rows
+from sweeper.telemetry.foreign.numbers import clean_name
+from sweeper.telemetry.foreign.table import Table, TableBuilder, tag_of
 from sweeper.telemetry.foreign.text import Lines, opened, text_of
 from sweeper.types import UsageError
 
-BLOCK = 4096
-"""Rows put into the table at once."""
 WINDOW = 1 << 18
 """Characters read at once from an array."""
 LARGEST_OBJECT = 1 << 24
 """Characters of one object of an array, and of a document that is read as a whole."""
-DEEPEST = 4
-"""Levels of nested objects that are flattened into names with a slash."""
-MOST_KEYS = 512
-"""Keys read of one row."""
 
 
-def _number(text: str) -> float:
-    # Integers of thousands of digits are refused by int() and are of no use.
-    return float(text) if len(text) < 400 else math.copysign(math.inf, -(text[0] == "-") or 1)
-
-
-_DECODER = json.JSONDecoder(parse_int=_number)
 _HISTORY = re.compile(r'"log_history"\s*:\s*\[')
 
 
@@ -73,21 +59,21 @@ def _first_line_is_object(text: str) -> bool:
     if not first.endswith("}") or not rest.strip():
         return False
     try:
-        found = _DECODER.decode(first)
+        found = DECODER.decode(first)
     except (ValueError, RecursionError):
         return False
     return not any(isinstance(v, list) and len(v) > 1 for v in found.values())
 
 
 def _json_lines(path: Path, file: TextIO, builder: TableBuilder) -> Table:
-    rows = _Rows(builder)
+    rows = Rows(builder)
     bad, first_bad, why, ended_well = 0, 0, "", True
     source = Lines(file, path)
     for line in source:
         if not line.strip():
             continue
         try:
-            entry = _DECODER.decode(line)
+            entry = DECODER.decode(line)
         except RecursionError:
             raise _too_deep(path, source.number) from None
         except ValueError as error:
@@ -112,7 +98,7 @@ def _array(
     path: Path, file: TextIO, builder: TableBuilder, form: str, start: re.Pattern[str]
 ) -> Table:
     """Objects behind the first match of ``start``, to the bracket that closes them."""
-    rows = _Rows(builder)
+    rows = Rows(builder)
     stream = _Objects(file, path)
     settings = stream.seek(start)
     for entry in stream:
@@ -160,7 +146,7 @@ class _Objects:
             if at is None:
                 return
             try:
-                value, end = _DECODER.raw_decode(self._window, at)
+                value, end = DECODER.raw_decode(self._window, at)
             except RecursionError:
                 raise _too_deep(self._path, self.count + 1, "entry") from None
             except ValueError as error:
@@ -212,7 +198,7 @@ def _document(path: Path, file: TextIO, builder: TableBuilder) -> Table:
             f" {LARGEST_OBJECT:,} characters, got more in {path}: write JSON lines"
         )
     try:
-        data = _DECODER.decode(text.lstrip("\ufeff"))
+        data = DECODER.decode(text.lstrip("\ufeff"))
     except RecursionError:
         raise _too_deep(path, 1) from None
     except ValueError as error:
@@ -223,7 +209,7 @@ def _document(path: Path, file: TextIO, builder: TableBuilder) -> Table:
             f"JSON must hold entries (a list of objects, or an object of lists), got neither in"
             f" {path}"
         )
-    rows = _Rows(builder)
+    rows = Rows(builder)
     for i in range(max(len(v) for v in columns.values())):
         rows.add({name: v[i] for name, v in columns.items() if i < len(v)})
     rows.flush()
@@ -246,82 +232,6 @@ def _lists(data: Any, prefix: str = "", depth: int = 0) -> dict[str, list[Any]]:
             else:
                 out.update(_lists(value, f"{prefix}{name}/", depth + 1))
     return out
-
-
-class _Rows:
-    """Objects -> rows of the table, in blocks."""
-
-    def __init__(self, builder: TableBuilder) -> None:
-        self._builder = builder
-        self._pending: list[dict[int, float]] = []
-        self._columns: dict[str, int | None] = {}
-        self._names: tuple[str, ...] | None = None
-        """Keys of the metric's name and value where rows hold one metric each; told by the
-        first."""
-
-    @property
-    def one_each(self) -> bool:
-        return bool(self._names)
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        row: dict[int, float] = {}
-        if self._names is None:
-            self._names = _long_names(entry)
-        if self._names:
-            key, value = self._names
-            entry = {str(entry.get(key)): entry.get(value)} | {
-                k: v for k, v in entry.items() if k not in self._names
-            }
-        self._flatten(entry, "", 0, row)
-        if row:
-            self._pending.append(row)
-            if len(self._pending) >= BLOCK:
-                self.flush()
-
-    def _flatten(
-        self, entry: Mapping[str, Any], prefix: str, depth: int, row: dict[int, float]
-    ) -> None:
-        for i, (key, value) in enumerate(entry.items()):
-            if i >= MOST_KEYS:
-                return
-            if isinstance(value, dict):
-                if depth < DEEPEST:
-                    self._flatten(value, f"{prefix}{key}/", depth + 1, row)
-                continue
-            name = prefix + key
-            if name in self._columns:
-                column = self._columns[name]
-            else:
-                column = self._builder.column(name)
-                if len(self._columns) < MOST_NAMES:
-                    self._columns[name] = column
-            if column is None:
-                continue
-            texts = self._builder.texts
-            plain = type(value) is float and column not in texts
-            number = value if plain else self._number(column, value)
-            if number is not None:
-                row[column] = number
-
-    def _number(self, column: int, value: Any) -> float | None:
-        if column not in self._builder.texts:
-            return from_json(value)
-        if not isinstance(value, (str, int, float)):
-            return None
-        return self._builder.word(column, clean_name(str(value)))
-
-    def flush(self) -> None:
-        if self._pending:
-            self._builder.add(*rows_to_block(self._builder, self._pending))
-            self._pending = []
-
-
-def _long_names(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """Keys of the metric's name and value of a row that holds one metric; empty for others."""
-    roles = {r.role: k for k in entry if (r := read_name(k))}
-    named = isinstance(entry.get(roles.get("key", "")), str)
-    plain = not {"loss", "accuracy", "error", "perplexity", "grad_norm", "lr"} & set(roles)
-    return (roles["key"], roles["value"]) if named and "value" in roles and plain else ()
 
 
 def _too_deep(path: Path, place: int, what: str = "line") -> UsageError:

@@ -14,6 +14,7 @@ from sweeper.telemetry.foreign.mlflow_log import is_metric_file, read_mlflow
 from sweeper.telemetry.foreign.table import Table
 from sweeper.telemetry.foreign.tensorboard_log import is_event_file, read_tensorboard
 from sweeper.telemetry.foreign.text import encoding_of, read_head, text_of
+from sweeper.telemetry.foreign.wandb_log import MAGIC, read_wandb
 from sweeper.types import UsageError
 
 PROGRAMS = ("", ".py", ".pyw")
@@ -54,6 +55,8 @@ def _file(path: Path, asked: Mapping[str, str]) -> Table:
     head = read_head(path)
     if is_event_file(path, head):
         return read_tensorboard([("", path)], asked)
+    if head.startswith(MAGIC):
+        return read_wandb(path, asked)
     if is_metric_file(head) and path.suffix.lower() not in _TEXTS:
         return read_mlflow([("", _metric_name(path, path.parent), path)], asked)
     encoding = encoding_of(head, path)
@@ -69,16 +72,13 @@ def _folder(folder: Path, asked: Mapping[str, str]) -> list[tuple[str, Table]]:
     tables: list[Path] = []
     metrics: list[Path] = []
     others: list[Path] = []
-    unread: list[Path] = []
     for path in _files(folder):
         if "tfevents" in path.name:
             events.append(path)
         elif path.name == "trainer_state.json":
             states.append(path)
-        elif path.name in ("metrics.csv", "results.csv", "wandb-history.jsonl"):
+        elif path.name in ("metrics.csv", "results.csv") or path.suffix == ".wandb":
             tables.append(path)
-        elif path.suffix == ".wandb":
-            unread.append(path)
         elif "metrics" in path.relative_to(folder.parent).parts[:-1] and _is_metric(path):
             metrics.append(path)
         elif path.suffix.lower() in _TEXTS:
@@ -94,8 +94,6 @@ def _folder(folder: Path, asked: Mapping[str, str]) -> list[tuple[str, Table]]:
         return [("", read_mlflow([_metric(p, folder) for p in metrics], asked))]
     if len(others) == 1:
         return [("", _file(others[0], asked))]
-    if unread:
-        _file(unread[0], asked)  # says how to export it
     some = ", ".join(p.relative_to(folder).as_posix() for p in others[:5])
     raise UsageError(
         "LOG must be a file, or a folder with TensorBoard events, MLflow metrics, a metrics.csv or"

@@ -30,9 +30,8 @@ _MAGIC = {
     b"\x80\x03": "a pickle",
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
-    b":W&B": "W&B's own record",
 }
-_READ = "logs are CSV, JSON, JSON lines or TensorBoard event files"
+_READ = "logs are CSV, JSON, JSON lines, TensorBoard event files or W&B's .wandb files"
 
 
 def read_head(path: Path) -> bytes:
@@ -65,12 +64,9 @@ def encoding_of(head: bytes, path: Path) -> str:
     head = head.rstrip(b"\x00") + b"\x00" * (head[:2].count(0) > 0)  # a crash leaves zeros behind
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            hint = (
-                "export it (`wandb sync`, then the run's history as CSV)"
-                if kind.startswith("W&B")
-                else "unpack or export it first"
+            raise UsageError(
+                f"LOG must be text, got {kind} in {path}: unpack or export it first; {_READ}"
             )
-            raise UsageError(f"LOG must be text, got {kind} in {path}: {hint}; {_READ}")
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"),
         (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
