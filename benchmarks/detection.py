@@ -18,10 +18,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection_parts.grid import FAULTS, MILD, Grid, subjects, took_hold
+from detection_parts.grid import FAULTS, MILD, Grid, Subject, subjects, took_hold
 from detection_parts.oracle import kept_skill, truth
 from detection_parts.page import page
-from detection_parts.scores import Scored, judged, scored
+from detection_parts.scores import judged, scored
 
 HERE = Path(__file__).resolve().parent
 DEFAULT = (HERE / "programs", HERE.parent / "experiments" / "healthy_digits" / "train.py")
@@ -30,17 +30,13 @@ QUICK_FAULTS = ("learning_rate=1000", "learning_rate=1e-6", "shuffled_labels", "
 QUICK_PROGRAMS = 3
 
 
-def halves(items: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """Every second program of each kind (by the name of its metric) is held out, in the order of
-    their names, so that both halves hold every kind that there are two of."""
+def held_out(programs: Sequence[Subject]) -> set[str]:
+    """Every second program of each kind (by the name of its metric), in the order of their names,
+    so that both halves hold every kind that there are two of."""
     kinds: dict[str, list[str]] = {}
-    for name, metric in sorted({(x.case.program, x.metric) for x in items if x.metric}):
-        kinds.setdefault(metric, []).append(name)
-    held = {name for names in kinds.values() for name in names[1::2]}
-    return (
-        [x for x in items if x.case.program not in held],
-        [x for x in items if x.case.program in held],
-    )
+    for program in sorted(programs, key=lambda p: p.name):
+        kinds.setdefault(program.kind, []).append(program.name)
+    return {name for names in kinds.values() for name in names[1::2]}
 
 
 def arguments() -> argparse.Namespace:
@@ -81,7 +77,14 @@ def main() -> int:
         print("no finished runs; give the command again")
         return 1
     command = " ".join(["python", "benchmarks/detection.py", *sys.argv[1:]])
-    text = page(*halves(items), len(cases) - len(taken), grid.left, command)
+    held = held_out(found)
+    text = page(
+        [x for x in items if x.case.program not in held],
+        [x for x in items if x.case.program in held],
+        len(cases) - len(taken),
+        grid.left,
+        command,
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
     print(text)

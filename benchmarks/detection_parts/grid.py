@@ -21,7 +21,7 @@ FAULTS = (
     "learning_rate=1000", "learning_rate=30", "learning_rate=1e-3", "learning_rate=1e-6",
     "init_scale=30", "init_scale=1e-3", "init_scale=0", "activation=sigmoid", "clip=1e-5",
     "no_clip", "weight_decay=1", "softmax_output", "sigmoid_output", "shuffled_labels",
-    "noisy_labels=0.6", "noisy_labels=0.85", "misaligned_targets", "no_zero_grad", "frozen_body",
+    "noisy_labels=0.6", "noisy_labels=0.9", "misaligned_targets", "no_zero_grad", "frozen_body",
     "missing_parameters", "input_scale=1000", "input_outliers=100000", "nan_inputs",
     "constant_inputs", "tiny_batch", "huge_batch=64", "no_warmup", "early_decay=0.7",
     "dropout=0.95", "eval_mode", "optimizer", "wrong_loss", "no_normalisation",
@@ -37,6 +37,7 @@ measured like everything else."""
 SECONDS = 40.0
 """Training of one run is cut after this; the sound programs take a tenth of it."""
 FINAL = re.compile(r"^final\s+(\S+)\s+([-+0-9.einfa]+)\s*$", re.MULTILINE)
+SAYS = re.compile(r"final (\w+)")
 CHANCE = re.compile(r"^chance\s+([-+0-9.einfa]+)\s*$", re.MULTILINE)
 
 
@@ -62,6 +63,8 @@ class Subject:
     study: Path
     chance: float
     """Where the program does not print it; NaN for unknown."""
+    kind: str
+    """Name of its own metric, as its source prints it."""
 
     def folder(self, fault: str, seed: int) -> Path:
         return run_folder(self.study, Fix(), seed, None, changes_of(fault))
@@ -90,7 +93,13 @@ def subjects(places: Sequence[Path], cache: Path) -> list[Subject]:
             name = path.stem if path.stem != "train" else path.parent.name
             study = cache / f"{name}-{program.identity}"
             chance = float(known.get("chance", float("nan")))
-            found.append(Subject(name=name, program=program, study=study, chance=chance))
+            kind = SAYS.search(path.read_text())
+            found.append(
+                Subject(
+                    name=name, program=program, study=study, chance=chance,
+                    kind=kind[1] if kind else "",
+                )
+            )  # fmt: skip
     return found
 
 
@@ -212,17 +221,18 @@ def fault_of(case: Case) -> Fault:
     return parse_fault(case.fault)[0]
 
 
+def cut(folder: Path) -> bool:
+    """The run was ended for its time, before the program's own evaluation."""
+    outcome = finished(folder)
+    return outcome is not None and outcome.status in ("budget", "deadline")
+
+
 def printed(folder: Path) -> tuple[float, float]:
     """(metric, chance) that the program printed itself; NaN for what it did not."""
     path = folder / "output.log"
     text = path.read_text(errors="replace") if path.exists() else ""
     metric, chance = FINAL.findall(text), CHANCE.findall(text)
     return _number(metric[-1][1] if metric else ""), _number(chance[-1] if chance else "")
-
-
-def metric_name(folder: Path) -> str:
-    found = FINAL.findall((folder / "output.log").read_text(errors="replace"))
-    return found[-1][0] if found else ""
 
 
 def _number(text: str) -> float:

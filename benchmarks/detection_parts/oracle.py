@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-from detection_parts.grid import Case, Subject, each, printed
+from detection_parts.grid import Case, Subject, cut, each, printed
 
 Truth = Literal["harmful", "harmless", "healthy", "unsound"]
 
@@ -21,7 +21,7 @@ def kept_skill(cases: Sequence[Case], subjects: Sequence[Subject]) -> dict[Case,
     """Share of the sound skill over chance that each run's final evaluation kept.
 
     The sound metric is the median over the unchanged runs of the program. -inf for a run that
-    printed no finite metric.
+    ended without a finite metric. A run that was cut for its time says nothing and is left out.
     """
     given = {s.name: s.chance for s in subjects}
     out: dict[Case, float] = {}
@@ -36,6 +36,8 @@ def kept_skill(cases: Sequence[Case], subjects: Sequence[Subject]) -> dict[Case,
         if not math.isfinite(chance):
             raise SystemExit(f"{name} must print a line `chance VALUE`, or cases.toml say it")
         for case in own:
+            if cut(case.folder):
+                continue
             metric = values[case][0]
             out[case] = (metric - chance) / (sound - chance) if math.isfinite(metric) else -math.inf
     return out

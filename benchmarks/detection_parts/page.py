@@ -30,10 +30,10 @@ def page(
         "",
         (
             f"Harmful: the run kept under {LOST:.0%} of the sound run's skill over chance on the "
-            "program's own final evaluation, or printed no finite one; no detector is asked. Controls: "
-            f"unchanged runs under other seeds and mild changes that kept at least {KEPT:.0%}. Faults "
-            "that did no harm are counted apart. Intervals are Wilson's at 95 %; runs of one program "
-            "are not independent, so they are too narrow."
+            "program's own final evaluation, or printed no finite one; no detector is asked. "
+            "Controls: unchanged runs under other seeds and mild changes that kept at least "
+            f"{KEPT:.0%}. Faults that did no harm are counted apart. Intervals are Wilson's at "
+            "95 %; runs of one program are not independent, so they are too narrow."
         ),
         "",
         f"{not_taken} runs in which the fault did not take hold are left out."
@@ -99,8 +99,8 @@ def _peers(items: Sequence[Scored]) -> list[str]:
         "## Published rules on the same records (held-out half)",
         "",
         (
-            "Reimplemented from their definitions; `detection_parts/peers.py` says what stands in for "
-            "signals that a record does not hold."
+            "Reimplemented from their definitions; `detection_parts/peers.py` says what stands in "
+            "for signals that a record does not hold."
         ),
         "",
         "| rules | TPR | FPR |",

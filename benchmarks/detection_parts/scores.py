@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from detection_parts.grid import Case, fault_of, metric_name
+from detection_parts.grid import Case, fault_of
 from detection_parts.oracle import Truth
 from sweeper.faults import parse_fault
 from sweeper.types import Interval
@@ -26,8 +26,6 @@ class Scored:
     """One run with its truth and what was said of it."""
 
     case: Case
-    metric: str
-    """Name of the program's own metric; empty where it printed none."""
     truth: Truth
     kept: float
     failing: bool
@@ -102,7 +100,7 @@ def scored(
 ) -> list[Scored]:  # fmt: skip
     return [
         Scored(
-            case=case, metric=metric_name(case.folder), truth=truths[case], kept=kept[case],
+            case=case, truth=truths[case], kept=kept[case],
             failing=bool(said[case.folder]["failing"]),
             causes=tuple((str(c), float(b)) for c, b in said[case.folder]["causes"]),
             findings=tuple(said[case.folder]["findings"]), peers=said[case.folder]["peers"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Where = Literal["eval", "fresh", "train", ""]
+Where = Literal["eval", "fresh", "train", "replay", ""]
 
 ENTROPY_LOSSES = frozenset(
     {
@@ -194,6 +194,32 @@ def _regression(
         rows &= record.series("fresh_n") >= n
     total = int(n[rows].sum())
     return [_r2(1 - float(error[rows].sum()) / total / variance, total, where)] if total else []
+
+
+def from_replay(record: RunRecord) -> tuple[Skill, ...]:
+    """Skills on the first training batches, by the final model without its dropout."""
+    replay, facts = record.replay, record.facts
+    if replay is None or not math.isfinite(replay.skill) or not replay.n:
+        return ()
+    entropy = prior_entropy(facts)
+    in_loss: list[Skill] = []
+    if entropy > 0 and in_nats(record) and math.isfinite(replay.loss):
+        value = (entropy - replay.loss) / entropy
+        p_value = normal_tail(value * math.sqrt(replay.n))
+        in_loss = [
+            Skill(
+                name="loss", value=value, p_value=p_value, n=replay.n, where="replay",
+                metric=replay.loss,
+            )
+        ]  # fmt: skip
+    if facts.task == "regression":
+        return (_r2(replay.skill, replay.n, "replay"),)
+    total = int(np.sum(replay.class_counts))
+    if facts.task in ("classification", "binary") and total:
+        prior = max(replay.class_counts) / total
+        accuracy = prior + replay.skill * (1 - prior)
+        return (*_accuracy(accuracy, total, prior, "replay"), *in_loss)
+    return tuple(in_loss) if facts.task == "language_model" else ()
 
 
 def _accuracy(accuracy: float, n: int, p0: float, where: Where) -> list[Skill]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
+from sweeper.detectors._measure import from_replay, from_steps
 from sweeper.detectors._stats import mean
 from sweeper.detectors._view import least_rows, n_steps
 from sweeper.detectors.skill import (
@@ -15,11 +16,15 @@ from sweeper.detectors.skill import (
     is_chance,
     judged,
     memorised,
+    needed,
 )
 from sweeper.types import Finding, RunRecord, Symptom
 
 NAMES = {"accuracy": "accuracy", "loss": "loss", "r2": "R squared"}
-PLACES = {"eval": "the last evaluation", "fresh": "fresh samples", "train": "training batches"}
+PLACES = {
+    "eval": "the last evaluation", "fresh": "fresh samples", "train": "training batches",
+    "replay": "the first training batches without dropout",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +39,21 @@ class ChanceLevelThresholds(Thresholds):
     """Steps below which nothing can have been learned."""
     epochs: float = limit(3, 1, 1000, "epochs")
     """The same for a log by epochs."""
+    unlearnt: float = limit(0.05, 0.0, 0.5, "skill")
+    """Skill of the training loss under which the training samples count as not learned although
+    held-out samples are understood a little (design)."""
+    little: float = limit(0.5, 0.05, 1.0, "skill")
+    """Held-out skill from which nobody asks how the training samples fare (design)."""
+    others: float = limit(10, 1, 10_000, "samples")
+    """Samples outside of the commonest class under which there is nothing to learn (design)."""
 
 
 def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
-    needed = least_rows(record, limits.steps, limits.epochs)
-    if n_steps(record) < needed:
-        return Insufficient(f"{n_steps(record)} steps, {needed} needed")
+    least = least_rows(record, limits.steps, limits.epochs)
+    if n_steps(record) < least:
+        return Insufficient(f"{n_steps(record)} steps, {least} needed")
+    if single := _single_class(record, limits):
+        return single
     verdict, measured = judged(record)
     if verdict is None:
         return Insufficient(
@@ -47,7 +61,7 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
             " constant answer"
         )
     if verdict:
-        return None
+        return _unlearnt_labels(record, measured[0], limits)
     primary = measured[0]
     majority = mean(record.series("majority")[int(LATE * n_steps(record)) :])
     constant = majority >= limits.constant and max(record.facts.class_prior, default=1.0) < 0.9
@@ -77,6 +91,58 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
             "memorised": recalled,
         },
     )
+
+
+def _single_class(record: RunRecord, limits: ChanceLevelThresholds) -> Finding | None:
+    """Hardly a training sample is of another class than the commonest: nothing is to be learned."""
+    prior, seen = max(record.facts.class_prior, default=0.0), record.series("fresh_n")
+    n = float(np.nansum(seen))
+    if record.facts.task not in ("classification", "binary") or n < needed(record.facts):
+        return None
+    others = (1 - prior) * n
+    if others >= limits.others or record.foreign:
+        return None
+    return Finding(
+        symptom=Symptom.CHANCE_LEVEL,
+        severity=0.6,
+        reason=f"about {others:.0f} of {n:.0f} training samples are of another class than the"
+        f" commonest (limit {limits.others:g}): the constant answer is right for the rest",
+        steps=(0, n_steps(record) - 1),
+        evidence={"value": others, "threshold": limits.others, "n": n, "others": others},
+    )
+
+
+def _unlearnt_labels(
+    record: RunRecord, primary: Skill, limits: ChanceLevelThresholds
+) -> Finding | None:
+    """Held-out samples are understood a little, and those that are trained on not at all: then the
+    training fails, by its labels or by what disturbs it.
+
+    Not for very unequal classes, whose losses are often weighted.
+    """
+    if primary.where != "eval" or not primary.value < limits.little or not primary.prior < 0.6:
+        return None
+    late = np.arange(n_steps(record)) >= int(LATE * n_steps(record))
+    disturbed = any(p > 0 for p in record.facts.dropout)
+    told = from_replay(record) if disturbed else from_steps(record, late, "train")
+    trained = {skill.name: skill for skill in told}
+    loss, accuracy = trained.get("loss"), trained.get("accuracy")
+    if loss is None or accuracy is None or loss.n < needed(record.facts):
+        return None
+    if loss.value >= limits.unlearnt or accuracy.value >= 0.5 * primary.value:
+        return None
+    return Finding(
+        symptom=Symptom.CHANCE_LEVEL,
+        severity=0.6,
+        reason=f"the loss on training batches is {loss.value:+.1%} below that of guessing (limit"
+        f" {limits.unlearnt:.0%}), although {NAMES[primary.name]} {primary.metric:.4g} on"
+        f" {PLACES[primary.where]} is {primary.value:.1%} of the way to a perfect one",
+        steps=(int(LATE * n_steps(record)), n_steps(record) - 1),
+        evidence={
+            "value": loss.value, "threshold": limits.unlearnt, "held_out": primary.value,
+            "where": "train", "n": loss.n,
+        },
+    )  # fmt: skip
 
 
 def _why(primary: Skill, measured: tuple[Skill, ...], limits: ChanceLevelThresholds) -> str:

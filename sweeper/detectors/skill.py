@@ -24,6 +24,7 @@ from sweeper.detectors._measure import (
     UNKNOWN,
     Skill,
     from_evals,
+    from_replay,
     from_steps,
     in_nats,
     n_classes,
@@ -110,7 +111,7 @@ def skills_of(record: RunRecord) -> tuple[Skill, ...]:
     A source with enough samples goes before a better one with too few.
     """
     fallback: tuple[Skill, ...] = ()
-    for measured in _sources(record):
+    for measured in _sources(record, replayed=False):
         told = _primary_first(measured, record)
         if not told or not _is_primary(told[0], record.facts):
             continue
@@ -291,9 +292,13 @@ def _primary_first(measured: tuple[Skill, ...], record: RunRecord) -> tuple[Skil
     return tuple(sorted(measured, key=lambda skill: not _is_primary(skill, record.facts)))
 
 
-def _sources(record: RunRecord) -> Iterator[tuple[Skill, ...]]:
+def _sources(record: RunRecord, *, replayed: bool = True) -> Iterator[tuple[Skill, ...]]:
     """Measurements on evaluation phases, late fresh samples and training batches, as far as there
-    are any."""
+    are any.
+
+    Where dropout disturbs the training batches, the replayed ones stand in for them. A baseline
+    alone is replayed: what is compared with other runs is measured without.
+    """
     yield from_evals(record)
     n_steps = len(record.series("loss"))
     steps = np.arange(n_steps)
@@ -308,6 +313,8 @@ def _sources(record: RunRecord) -> Iterator[tuple[Skill, ...]]:
     elif memorised(record):
         length = first_pass(record)
         yield from_steps(record, (steps < length) & (steps >= length // 2), "fresh")
+    elif replayed and any(p > 0 for p in record.facts.dropout) and (again := from_replay(record)):
+        yield again
     else:
         yield from_steps(record, late, "train")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from sweeper.detectors import Number, detect_all
 from sweeper.detectors._documented import constants_of
-from sweeper.detectors.skill import LATE, adversarial
+from sweeper.detectors._measure import from_replay
+from sweeper.detectors.chance_level import PLACES
+from sweeper.detectors.skill import LATE, UNEQUAL, adversarial
 from sweeper.diagnosis._base import CauseRule, Evidence
 from sweeper.types import Diagnosis, Finding, Hypothesis, RunRecord, Symptom
 
@@ -27,6 +30,8 @@ FAR_AHEAD = 0.35
 """Lead that suffices without being twice the run's skill (design)."""
 OUTDONE_LANGUAGE = 0.1
 """The same for language models, whose skill is smaller (counts of character pairs reach 0.25)."""
+EVIDENT = 0.85
+"""Belief in an evident fault from which a run of half the skill is failing (design)."""
 CERTAIN = 0.9
 """Belief from which the costly probes are not asked any more."""
 ROOT = 0.5
@@ -55,7 +60,7 @@ def diagnose(record: RunRecord, captured: Captured | None = None) -> Diagnosis:
     findings, insufficient = detect_all(record)
     evidence = Evidence(record, findings, captured)
     if not any(f.critical for f in findings):
-        outdone = outdone_by_simple_models(evidence)
+        outdone = outdone_by_simple_models(evidence) or half_hearted(evidence)
         if outdone is None:
             return Diagnosis(findings=findings, hypotheses=(), insufficient=insufficient)
         findings = (outdone, *findings)
@@ -71,30 +76,73 @@ def outdone_by_simple_models(e: Evidence) -> Finding | None:
     """A run with some skill is still failing when a linear model or small trees do far better on a
     part of its data.
 
-    Asked only without a critical finding, for a skill under HALF_WAY; needs captured batches.
+    Asked only without a critical finding, for a skill under HALF_WAY; needs captured batches. The
+    same batches, replayed, show how the run does on just these samples.
     """
     run = e.skill
     if e.captured is None or not run.known or run.value >= HALF_WAY or adversarial(e.facts):
         return None
     if run.prior >= 0.6:  # of unequal classes accuracy says too little
         return None
+    again = next((s for s in from_replay(e.record) if s.name == run.name), None)
     if run.where == "train" and any(p > 0 for p in e.facts.dropout):
-        return None  # dropout disturbs the run's answers, not those of the simple models
+        if again is None:
+            return None  # dropout disturbs the run's answers, not those of the simple models
+        run = again
+    elif again is not None and again.value < run.value:
+        run = again
     probe = e.probe
     ahead = OUTDONE if run.name != "loss" else OUTDONE_LANGUAGE
-    if probe is None or probe.p_value > 0.02 or probe.score - run.value < ahead:
+    if probe is None or probe.partial or not probe.signal or probe.score - run.value < ahead:
         return None
     if run.value >= 0.5 * probe.score and probe.score - run.value < FAR_AHEAD:
         return None
     return Finding(
         symptom=Symptom.CHANCE_LEVEL,
         severity=0.6,
-        reason=f"skill {run.value:.2f} on {run.where or 'training'} samples is nearer to chance"
-        " than to the"
-        f" {probe.score:.2f} that simple models reach on {probe.n} captured samples",
+        reason=f"skill {run.value:.2f} on {PLACES.get(run.where, 'training samples')} is nearer to"
+        f" chance than to the {probe.score:.2f} that simple models reach on {probe.n} captured"
+        " samples",
         steps=(int(LATE * e.n_steps), e.n_steps - 1),
         evidence={"value": run.value, "threshold": 0.5 * probe.score, "simple_models": probe.score},
     )
+
+
+def half_hearted(e: Evidence) -> Finding | None:
+    """A run of less than half the possible skill is failing when a fault of the code or of the
+    settings is evident: without it, it would do better.
+
+    Of unequal classes the mean recall tells, by the replayed batches. Not for token models: half of
+    what is possible there, nobody knows.
+    """
+    value, where = _plain_skill(e)
+    if not value < HALF_WAY or adversarial(e.facts):
+        return None
+    found = [h for r in all_causes().values() if r.evident and (h := r.ask(e))]
+    fault = max(found, key=lambda h: h.belief, default=None)
+    if fault is None or fault.belief < EVIDENT:
+        return None
+    return Finding(
+        symptom=Symptom.CHANCE_LEVEL,
+        severity=0.55,
+        reason=f"skill {value:.2f} {where} is under {HALF_WAY:g}, and {fault.reason}",
+        steps=(int(LATE * e.n_steps), e.n_steps - 1),
+        evidence={"value": value, "threshold": HALF_WAY, "fault": fault.cause.value},
+    )
+
+
+def _plain_skill(e: Evidence) -> tuple[float, str]:
+    """(skill, where it was measured), NaN where the run shows none that could be compared."""
+    run, replay = e.skill, e.record.replay
+    if not max(e.facts.class_prior, default=0.0) < UNEQUAL:
+        if replay is None or len(replay.recall) < 2:
+            return math.nan, ""
+        chance = 1 / len(replay.recall)
+        balanced = (sum(replay.recall) / len(replay.recall) - chance) / (1 - chance)
+        return balanced, "by the mean recall of the classes on the first training batches"
+    if not run.known or run.where not in ("eval", "fresh") or run.name == "loss":
+        return math.nan, ""
+    return run.value, f"on {PLACES[run.where]}"
 
 
 def order(found: list[Hypothesis]) -> tuple[Hypothesis, ...]:

@@ -14,6 +14,7 @@ from sweeper.detectors._stats import median, nanmedian, trend
 from sweeper.detectors._view import n_steps, owner, sound_steps, typical_ratio, update_ratio
 from sweeper.detectors.skill import Skill, learned, memorised, skill_of
 from sweeper.diagnosis._probe import Probe, simple_models
+from sweeper.diagnosis._shift import Shift, shifted_targets
 from sweeper.types import Cause, Facts, Finding, Hypothesis, OptimizerFact, RunRecord, Symptom
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ HOT = 1e-1
 """Update-to-weight ratio of a rate that destroys weights (torchmortem, TheDeepChecker)."""
 SLOW = 1e-5
 """... and of one that leaves them as they are."""
+FROM_NOTHING = 0.02
+"""First norm over the largest of the run under which a weight was drawn as good as zero
+(design)."""
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+"""Blocks of rows in the weights of recurrent modules."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,12 @@ class Evidence:
         return any(layer.in_attention for layer in self.facts.layers)
 
     @cached_property
+    def width(self) -> float:
+        """Median inputs of the weights in attention; NaN without any."""
+        inputs = [layer.n_in for layer in self.facts.layers if layer.in_attention and layer.n_in]
+        return float(np.median(inputs)) if inputs else math.nan
+
+    @cached_property
     def recurrent(self) -> bool:
         """Recurrent modules, or weights that a token model reads as a plain chain of hidden
         states."""
@@ -147,15 +159,17 @@ class Evidence:
         if layers is None:
             return math.nan
         rows = layers.step < 30
-        inside = nanmedian(
-            np.where(layers.weight_norm > 0, update_ratio(layers), np.nan)[rows], axis=1
-        )
+        # A weight that begins next to zero has no size to be compared with.
+        most = np.nanmax(np.nan_to_num(layers.weight_norm), axis=0, initial=0.0)
+        sized = (layers.weight_norm > 0) & (layers.weight_norm[0] > FROM_NOTHING * most)
+        inside = nanmedian(np.where(sized, update_ratio(layers), np.nan)[rows], axis=1)
         known = inside[np.isfinite(inside)]
         return float(known.max()) if known.size else math.nan
 
     @cached_property
     def weight_scale(self) -> dict[str, float]:
-        """First weight's root mean square times sqrt(fan-in) of each dense or convolutional layer.
+        """First weight's root mean square times sqrt(fan-in) of each dense, convolutional or
+        recurrent layer.
 
         1.41 for He, about 1 for Xavier and LeCun, 0.58 for torch's default.
         """
@@ -166,11 +180,12 @@ class Evidence:
         out: dict[str, float] = {}
         for i, (name, size) in enumerate(zip(layers.names, layers.sizes, strict=True)):
             fact = kinds.get(owner(name))
-            if fact is None or not ("Linear" in fact.kind or "Conv" in fact.kind) or not fact.n_out:
+            if fact is None or not fact.n_out:
                 continue
+            gates = GATES.get(fact.kind, int("Linear" in fact.kind or "Conv" in fact.kind))
             rms = float(layers.weight_norm[0, i]) / math.sqrt(size)
-            if math.isfinite(rms):
-                out[name] = rms * math.sqrt(max(1.0, size / fact.n_out))
+            if gates and math.isfinite(rms):
+                out[name] = rms * math.sqrt(max(1.0, size / gates / fact.n_out))
         return out
 
     @cached_property
@@ -246,10 +261,23 @@ class Evidence:
         return simple_models(self.captured, self.facts) if self.captured is not None else None
 
     @cached_property
+    def shift(self) -> Shift | None:
+        """Rows between inputs and the targets that belong to them, where labels look unrelated."""
+        if self.captured is None or not self.labels_suspect:
+            return None
+        return shifted_targets(self.captured, self.facts)
+
+    @cached_property
+    def unlearnt(self) -> bool:
+        """Held-out samples are understood a little and the training samples are not."""
+        found = self.finding(Symptom.CHANCE_LEVEL)
+        return found is not None and found.critical and "held_out" in found.evidence
+
+    @cached_property
     def labels_suspect(self) -> bool:
         """At chance or memorising, so that the labels themselves may be at fault."""
         suspect = self.stuck or self.memorised or self.has(Symptom.OVERFITTING)
-        return suspect and not self.learned
+        return self.unlearnt or (suspect and not self.learned)
 
     @cached_property
     def shrunk_lr(self) -> bool:
@@ -259,9 +287,9 @@ class Evidence:
 
     @cached_property
     def still_falling(self) -> bool:
-        """The loss falls significantly over the second half."""
+        """The loss falls significantly over the second half (of fewer than 16 steps, over all)."""
         loss = self.record.series("loss")[: sound_steps(self.record)]
-        slope, p_value = trend(loss[len(loss) // 2 :])
+        slope, p_value = trend(loss[len(loss) // 2 :] if len(loss) >= 16 else loss)
         return slope < 0 and p_value < 0.01
 
     @cached_property
@@ -303,6 +331,9 @@ class CauseRule:
     explain: Callable[[Evidence], Hypothesis | None]
     explains: tuple[Cause, ...] = ()
     """Causes whose signs this one produces by itself: they are believed less beside it."""
+    evident: bool = False
+    """Facts alone tell it, whatever the findings: with a belief of EVIDENT it makes a run of half
+    the skill a failing one."""
     probe: bool = False
     """It trains models on the captured batches: asked last, and only when nothing certain is
     known."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,10 @@ FEWEST = 100
 BINS = 2048
 """Hashed columns of a bag of token ids."""
 PERMUTATIONS = 499
+ALPHA, CERTAIN = 0.02, 0.004
+"""Level of the permutation test for a score above LEAST, and for one that is no better than the
+constant answer (two of 500, the smallest there is)."""
+LEAST = 0.01
 PRIOR_COUNT = 5.0
 """Pseudo-observations of the unigram in each context of the pair counts."""
 
@@ -53,17 +57,27 @@ class Probe:
     wrong_share: float
     """Share of labels that the confident joint calls wrong; NaN for regression or without
     signal."""
+    partial: bool = False
+    """Of several outputs only the direction in which they vary most was predicted."""
+
+    @property
+    def signal(self) -> bool:
+        """The inputs say something about the targets: significant, and skilful or beyond doubt."""
+        return self.p_value <= (ALPHA if self.score > LEAST else CERTAIN)
 
 
 def simple_models(captured: Captured, facts: Facts) -> Probe | None:
     """Probe the captured samples; None when they are too few or no simple model applies to them."""
     if facts.task == "language_model":
         return _pairs(captured)
-    if facts.task not in ("classification", "binary", "regression") or captured.targets.ndim != 1:
+    if facts.task not in ("classification", "binary", "regression"):
         return None
-    if _positions(captured.targets):
+    targets, partial = captured.targets, False
+    if targets.ndim > 1 and facts.task == "regression":
+        targets, partial = main_direction(targets), True
+    if targets.ndim != 1 or _positions(targets):
         return None
-    x, y = _unique(captured.inputs, np.asarray(captured.targets, dtype=np.float64))
+    x, y = _unique(captured.inputs, np.asarray(targets, dtype=np.float64))
     if len(x) < FEWEST:
         return None
     features = _features(x, captured.ids)
@@ -76,15 +90,31 @@ def simple_models(captured: Captured, facts: Facts) -> Probe | None:
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence does not matter here
         if facts.task == "regression":
-            return _regression(features, y)
+            found = _regression(features, y)
+            return found and replace(found, partial=partial)
         return _classification(features, y.astype(np.int64), captured.ids)
+
+
+def main_direction(targets: NDArray[Any]) -> Floats:
+    """Several outputs [N, ...] as one number each: along the direction in which they vary most."""
+    flat = targets.reshape(len(targets), -1).astype(np.float64)
+    flat = flat[:, :: max(1, flat.shape[1] // 256)]
+    flat = np.where(np.isfinite(flat), flat, 0.0)
+    centred = flat - flat.mean(axis=0)
+    vectors = np.linalg.eigh(centred.T @ centred)[1]
+    return np.asarray(centred @ vectors[:, -1], dtype=np.float64)
 
 
 def _pairs(captured: Captured) -> Probe | None:
     """Next tokens by counts of pairs, smoothed with the unigram: what half of the rows teaches
     about the other."""
     x, y = captured.inputs, captured.targets
-    if not captured.ids or x.ndim != 2 or x.shape != y.shape or len(x) < 32 or y.min() < 0:
+    return token_pairs(x, y) if captured.ids and x.ndim == 2 and x.shape == y.shape else None
+
+
+def token_pairs(x: NDArray[Any], y: NDArray[Any]) -> Probe | None:
+    """`_pairs` of token ids ``x`` and the tokens ``y`` that follow, both [N, T]."""
+    if len(x) < 32 or y.min() < 0:
         return None
     x, y = x.astype(np.int64), y.astype(np.int64)
     half, width = len(x) // 2, int(max(x.max(), y.max())) + 1

@@ -11,6 +11,8 @@ from sweeper.types import Cause, Hypothesis, Symptom
 LARGE, SMALL = 3.0, 0.25
 """Root mean square times sqrt(fan-in) out of which a first weight is odd: He has 1.41, Xavier and
 LeCun about 1, torch's default 0.58, orthogonal at most 1."""
+EXTREME = 10.0
+"""Times outside of these limits, where no scheme draws weights (design)."""
 
 
 def explain(e: Evidence) -> Hypothesis | None:
@@ -30,10 +32,12 @@ def explain(e: Evidence) -> Hypothesis | None:
             Symptom.DIVERGENCE,
         )
         if large >= 0.5:
-            return _say(0.92 if signs else 0.7, middle)
+            return _say(0.92 if signs or middle > EXTREME * LARGE else 0.7, middle)
         # Normalisation and transformers start small on purpose.
         if small >= 0.5 and not e.facts.norms and not e.attention:
             faint = e.has(Symptom.VANISHING_GRADIENT, Symptom.DEAD_UNITS, Symptom.STARVED_UPDATES)
+            if float((values < SMALL / EXTREME).mean()) >= 0.5:
+                return _say(0.88, middle)
             return _say(0.8 if faint or e.stuck else 0.5, middle)
     if _copies(e):
         return hypothesis(
@@ -78,6 +82,7 @@ CAUSE = CauseRule(
     " 2010",
     remedies=("init", "normalisation", "activation", "residual"),
     explain=explain,
+    evident=True,
     explains=(
         Cause.SATURATING_ACTIVATION,
         Cause.DEAD_ACTIVATION,

@@ -13,12 +13,15 @@ def explain(e: Evidence) -> Hypothesis | None:
     size, steps = e.facts.batch_size, e.planned
     samples = max((x.n_samples or 0 for x in e.facts.loaders if x.trained), default=0)
     per_pass = max(1.0, samples / size) if size and samples else float("nan")
-    large = size >= 512 or per_pass <= 4
-    if not size or size < 64 or not large or e.blew_up or e.hot:
+    hardly_any = steps <= FEW / 3
+    large = size >= 512 or per_pass <= 4 or hardly_any
+    if not size or size < 64 or not large or e.blew_up:
+        return None
+    if e.hot and not (hardly_any and e.still_falling):
         return None
     belief = 0.2
     if steps <= FEW:
-        belief = 0.7 if e.still_falling or steps <= FEW / 3 else 0.5
+        belief = 0.75 if hardly_any else (0.7 if e.still_falling else 0.5)
     elif size >= 1024:
         belief = 0.3
     return hypothesis(
@@ -32,10 +35,15 @@ def explain(e: Evidence) -> Hypothesis | None:
 
 CAUSE = CauseRule(
     cause=Cause.BATCH_TOO_LARGE,
-    definition="batches of 512 or more, or a quarter of the data, and so few steps that the loss is"
-    " still falling",
+    definition="batches of 512 or more, or a quarter of the data, or fifty steps at most, and so"
+    " few steps that the loss is still falling",
     source="Keskar et al. 2017; design",
     remedies=("batch_size", "learning_rate"),
     explain=explain,
-    explains=(Cause.LEARNING_RATE_TOO_LOW, Cause.OPTIMIZER_MISMATCH),
+    explains=(
+        Cause.LEARNING_RATE_TOO_LOW,
+        Cause.OPTIMIZER_MISMATCH,
+        Cause.MISSING_WARMUP,
+        Cause.LEARNING_RATE_TOO_HIGH,
+    ),
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 from sweeper.detectors._stats import mean
 from sweeper.detectors.skill import LATE, skills_of
 from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
-from sweeper.types import Cause, Hypothesis
+from sweeper.types import Cause, Hypothesis, Symptom
 
 
 def explain(e: Evidence) -> Hypothesis | None:
     prior = max(e.facts.class_prior, default=0.0)
     if e.facts.task not in ("classification", "binary") or prior < 0.7 or not e.stuck:
         return None
+    found = e.finding(Symptom.CHANCE_LEVEL)
+    if found is not None and "others" in found.evidence:
+        return hypothesis(Cause.CLASS_IMBALANCE, 0.92, found.reason, prior=prior)
     skills = {s.name: s for s in skills_of(e.record)}
     accuracy, loss = skills.get("accuracy"), skills.get("loss")
     majority = mean(e.record.series("majority")[int(LATE * e.n_steps) :])

@@ -26,6 +26,17 @@ def explain(e: Evidence) -> Hypothesis | None:
             f"labels reach {facts.label_max} and the head has {facts.head_width} outputs",
             label_max=facts.label_max,
         )
+    if e.shift is not None and not e.learned:
+        rows = abs(e.shift.rows)
+        return hypothesis(
+            Cause.CODE_FAULT,
+            0.95,
+            f"targets have nothing to do with their inputs and fit those {rows}"
+            f" row{'s' if rows > 1 else ''} {'before' if e.shift.rows > 0 else 'behind'} them"
+            f" (skill {e.shift.skill:.2f}, p = {e.shift.p_value:.0e}): they are out of step",
+            shift=e.shift.rows,
+            skill=e.shift.skill,
+        )
     unused = sum(o.n_without_grad for o in facts.optimizers)
     share = unused / max(1, facts.n_parameters)
     if share > 0.3 and e.stuck:

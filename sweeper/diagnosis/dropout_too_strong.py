@@ -28,5 +28,6 @@ CAUSE = CauseRule(
     source="Srivastava et al. 2014 (0.5 for hidden units at most)",
     remedies=("dropout",),
     explain=explain,
+    evident=True,
     explains=(Cause.LEARNING_RATE_TOO_LOW, Cause.OPTIMIZER_MISMATCH, Cause.DEAD_ACTIVATION),
 )

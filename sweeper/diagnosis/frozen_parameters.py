@@ -50,6 +50,7 @@ CAUSE = CauseRule(
     source="seams",
     remedies=("unfreeze", "learning_rate"),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_LOW,
         Cause.OPTIMIZER_MISMATCH,

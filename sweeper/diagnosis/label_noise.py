@@ -14,8 +14,17 @@ def explain(e: Evidence) -> Hypothesis | None:
     if probe is None or e.facts.task == "language_model" or e.facts.task == "regression":
         return None
     recalled = e.memorised or e.critical(Symptom.OVERFITTING)
+    if e.unlearnt:
+        return hypothesis(
+            Cause.LABEL_NOISE,
+            0.75,
+            "the training labels are not learned although held-out samples are understood a little,"
+            f" and simple models reach skill {probe.score:+.2f} on the training samples",
+            score=probe.score,
+            n=probe.n,
+        )
     healthy = e.gradients_sound and not e.blew_up and not e.critical(Symptom.STARVED_UPDATES)
-    if probe.p_value > 0.02:  # too noisy to be told from no signal at all
+    if not probe.signal:  # too noisy to be told from no signal at all
         if not recalled:
             return None
         belief = 0.35

@@ -5,20 +5,25 @@ from __future__ import annotations
 from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
 from sweeper.types import Cause, Hypothesis
 
-ALPHA = 0.02
-"""Level of the permutation test under which simple models do find a signal."""
 ENOUGH = 500
 """Samples from which the silence of simple models weighs (they find 5 % skill with high
 probability)."""
 
 
+ENOUGH_TOKENS = 64
+"""The same in sequences of tokens: neighbouring tokens of any text depend on each other."""
+
+
 def explain(e: Evidence) -> Hypothesis | None:
-    probe = e.probe if e.labels_suspect else None
-    if probe is None or e.facts.task == "language_model" or probe.p_value <= ALPHA:
+    probe = e.probe if e.labels_suspect and e.shift is None else None
+    if probe is None or probe.signal:
         return None
-    belief = 0.9 if probe.n >= ENOUGH else (0.7 if probe.n >= 200 else 0.4)
+    enough = ENOUGH_TOKENS if e.facts.task == "language_model" else ENOUGH
+    belief = 0.9 if probe.n >= enough else (0.7 if probe.n >= 0.4 * enough else 0.4)
     if e.memorised:
         belief += 0.05
+    if e.unlearnt:  # what is understood elsewhere was learned from these labels
+        belief *= 0.3
     return hypothesis(
         Cause.LABELS_WITHOUT_SIGNAL,
         belief,

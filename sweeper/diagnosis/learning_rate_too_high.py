@@ -10,6 +10,9 @@ from sweeper.types import Cause, Hypothesis, Symptom
 JUMP = 3.0
 """Early loss over the first one that tells too long a first step in a log, which does not show how
 far the weights moved (design)."""
+NARROW = 3e-3
+"""Largest usual rate of Adam for a narrow transformer; for a wide one it falls as 1 / width from
+3e-4 at 512 (Yang et al. 2022, and the recipes of GPT-2 and BERT)."""
 
 
 def explain(e: Evidence) -> Hypothesis | None:
@@ -25,7 +28,9 @@ def explain(e: Evidence) -> Hypothesis | None:
         belief = 0.35
     if e.adaptive:
         # A step of an adaptive optimizer is about as long as its rate.
-        usual = 1.0 if e.optimizer.name == "Adadelta" else (3e-4 if e.attention else 1e-3)
+        usual = 1.0 if e.optimizer.name == "Adadelta" else 1e-3
+        if e.attention:
+            usual = min(NARROW, 3e-4 * max(1.0, 512 / max(1.0, e.width)))
         if e.attention and e.facts.pretrained:
             usual = 5e-5
         above = math.log10(max(lr, 1e-30) / usual)

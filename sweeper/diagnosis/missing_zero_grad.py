@@ -25,6 +25,7 @@ CAUSE = CauseRule(
     source="seams",
     remedies=("zero_grad", "clip_norm"),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_HIGH,
         Cause.UNBOUNDED_GRADIENT,

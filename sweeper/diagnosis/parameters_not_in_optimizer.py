@@ -30,6 +30,7 @@ CAUSE = CauseRule(
     source="seams",
     remedies=("add_missing_parameters",),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_LOW,
         Cause.OPTIMIZER_MISMATCH,

@@ -52,6 +52,7 @@ CAUSE = CauseRule(
     source="seams; TheDeepChecker and UMLAUT check the same",
     remedies=("drop_output_softmax", "learning_rate", "optimizer"),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_LOW,
         Cause.OPTIMIZER_MISMATCH,

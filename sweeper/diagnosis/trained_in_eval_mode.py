@@ -10,7 +10,7 @@ def explain(e: Evidence) -> Hypothesis | None:
     facts = e.facts
     if not facts.trained_in_eval_mode:
         return None
-    if facts.norms:
+    if e.batch_statistics:
         belief, what = 0.85, "normalisation uses its untrained running statistics"
     elif facts.dropout:
         belief = 0.7 if e.has(Symptom.OVERFITTING) else 0.25
@@ -32,6 +32,7 @@ CAUSE = CauseRule(
     source="seams",
     remedies=("train_mode",),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_HIGH,
         Cause.MISSING_NORMALISATION,

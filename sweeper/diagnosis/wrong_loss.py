@@ -82,6 +82,7 @@ CAUSE = CauseRule(
     source="UMLAUT and TheDeepChecker check head and loss; seams",
     remedies=("loss", "drop_output_softmax"),
     explain=explain,
+    evident=True,
     explains=(
         Cause.LEARNING_RATE_TOO_LOW,
         Cause.OPTIMIZER_MISMATCH,

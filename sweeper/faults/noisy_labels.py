@@ -1,4 +1,5 @@
-"""A share of the training samples carries a wrong class, the same whenever they come back."""
+"""A share of the training samples carries a class drawn at random, the same whenever they come
+back."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 HOPELESS = 0.8
-"""Share of wrong labels from which next to no signal is left."""
+"""Share of random labels from which next to no signal is left."""
 
 
 def causes(value: FixValue) -> tuple[Cause, ...]:
@@ -38,8 +39,7 @@ def apply(session: Session, value: FixValue) -> None:
         classes = 2 if binary else int(call.input.shape[1 if call.input.dim() > 1 else 0])
         for row, key in enumerate(keys):
             if _rows.chosen(key, share):
-                shift = 1 + int(_rows.fraction(key, salt=1) * (classes - 1))
-                out[row] = 1 - out[row] if binary else (out[row] + shift) % classes
+                out[row] = int(_rows.fraction(key, salt=1) * classes)
                 wrong.add(key)
         confirm(session, "noisy_labels", samples=len(wrong))
         return out
@@ -49,8 +49,8 @@ def apply(session: Session, value: FixValue) -> None:
 
 FAULT = Fault(
     name="noisy_labels",
-    summary="give a share of the training samples a wrong class",
-    values="the share of wrong labels, 0.05 to 1 (default 0.6)",
+    summary="give a share of the training samples a class drawn at random",
+    values="the share of random labels, 0.05 to 1 (default 0.6)",
     default=0.6,
     source="Northcutt et al. 2021 (label errors in ten test sets)",
     causes=causes,

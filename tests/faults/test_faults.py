@@ -194,7 +194,7 @@ def test_wrong_targets_are_for_training_only(name: str, broken: Broken) -> None:
     assert record.evals is not None
     assert record.facts.class_prior == pytest.approx((1 / 3,) * 3, abs=0.1)
     accuracy = record.series("accuracy")
-    assert accuracy.mean() < 0.75
+    assert accuracy.mean() < 0.8
 
 
 @pytest.mark.parametrize("name", ["shuffled_labels", "noisy_labels"])
@@ -211,7 +211,7 @@ def test_a_sample_keeps_its_wrong_target(name: str, broken: Broken) -> None:
     assert all(len(targets) == 1 for targets in given.values())
     x, y = harness.blobs()
     wrong = [given[tuple(row)] != {float(k)} for row, k in zip(x.tolist(), y.tolist(), strict=True)]
-    assert 0.5 < sum(wrong) / 192 < 0.8
+    assert (0.25 if name == "noisy_labels" else 0.5) < sum(wrong) / 192 < 0.8
 
 
 def test_inputs(broken: Broken, sound: dict[str, RunRecord]) -> None:
