@@ -7,6 +7,7 @@ or `run_job` after a fork from the warm server.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import platform
@@ -288,6 +289,7 @@ def main(argv: list[str]) -> int:
     with contextlib.suppress(OSError, UnicodeError):
         # As the zygote does: a library that draws while it is imported does so before the seeds.
         imports.preload(job.program.path.read_text(encoding="utf-8"))
+    gc.freeze()  # as the zygote does: what was imported is not looked through again and again
     outcome = run_job(job)
     _flush()
     return outcome.exit_code

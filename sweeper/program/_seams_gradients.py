@@ -54,7 +54,8 @@ def patch_gradients(patch: Patch, current: Current) -> None:
 
 def _loss_maker(name: str, current: Current) -> Callable[[Any], Any]:
     def wrap(original: Any) -> Any:
-        signature = inspect.signature(original)
+        names = tuple(inspect.signature(original).parameters)
+        first, second = names[:2]
 
         @functools.wraps(original)
         def loss(*args: Any, **kwargs: Any) -> Any:
@@ -63,12 +64,15 @@ def _loss_maker(name: str, current: Current) -> Callable[[Any], Any]:
                 return original(*args, **kwargs)
             _depth["loss"] += 1
             try:
-                bound = signature.bind(*args, **kwargs).arguments
-                first, second = list(signature.parameters)[:2]
-                options = {k: v for k, v in bound.items() if k not in (first, second)}
+                # Not Signature.bind, which costs as much as a small loss.
+                options = dict(zip(names, args, strict=False)) | kwargs
+                known = len(args) <= len(names) and len(options) == len(args) + len(kwargs)
+                if not known or first not in options or second not in options:
+                    return original(*args, **kwargs)  # which says what is wrong with the call
                 call = LossCall(
-                    function=name, input=bound[first], target=bound[second], options=options
-                )
+                    function=name, input=options.pop(first), target=options.pop(second),
+                    options=options,
+                )  # fmt: skip
                 call = session.seam_loss(call)
                 value = _plain[call.function](call.input, call.target, **call.options)
                 session.notify("loss_computed", call, value)

@@ -8,8 +8,10 @@ representations can be watched.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,7 +211,10 @@ class TraceMode(TorchFunctionMode):
         self.only_graph = only_graph
         self.nodes: list[Node] = []
         self.producer: dict[int, int] = {}
-        self.keep: list[Any] = []  # ids stay unique while the tensors live
+        self._alive: list[weakref.ref[torch.Tensor]] = []
+        """Of the tensors in ``producer``: whose memory is given back may share its id with a later
+        one. Holding them instead would double the memory of the first forward."""
+        self._views: set[int] = set()  # ids of views of parameters in ``holders``
         self.modules: dict[int, nn.Module] = {}
         self.module_order: list[int] = []
         self.active = True
@@ -252,9 +257,10 @@ class TraceMode(TorchFunctionMode):
         self.nodes.append(node)
         for tensor in outputs:
             self.producer[id(tensor)] = node.index
-            self.keep.append(tensor)
+            self._alive.append(weakref.ref(tensor, functools.partial(self._forget, id(tensor))))
             if operation in VIEWS and inputs and id(inputs[0]) in self.holders:
                 self.holders[id(tensor)] = self.holders[id(inputs[0])]
+                self._views.add(id(tensor))
 
     def _module(self, operation: str, own_function: bool, weights: list[torch.Tensor]) -> int:
         """id of the module that an operation belongs to, 0 for none."""
@@ -270,8 +276,14 @@ class TraceMode(TorchFunctionMode):
 
     def close(self) -> None:
         self.active = False
-        self.keep.clear()
+        self._alive.clear()
         self.producer.clear()
+
+    def _forget(self, key: int, gone: object) -> None:
+        self.producer.pop(key, None)
+        if key in self._views:
+            self._views.discard(key)
+            del self.holders[key]
 
 
 def _name_of(func: Any) -> str:

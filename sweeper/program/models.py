@@ -54,7 +54,7 @@ def find_roots(
         return []
     wanted |= _in_graphs(given)
     owners = [module for module in modules if _owns(module, wanted)]
-    parents = _parents()
+    parents = _parents(modules)
     roots: dict[int, nn.Module] = {}
     for owner in owners:
         top, visited = owner, {id(owner)}
@@ -135,9 +135,9 @@ def _in_graphs(given: Iterable[torch.Tensor]) -> set[int]:
     return found
 
 
-def _parents() -> dict[int, nn.Module]:
+def _parents(modules: Iterable[nn.Module]) -> dict[int, nn.Module]:
     parents: dict[int, nn.Module] = {}
-    for module in living_modules():
+    for module in modules:
         for child in (module.__dict__.get("_modules") or {}).values():
             if child is not None:
                 parents.setdefault(id(child), module)

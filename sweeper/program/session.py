@@ -387,7 +387,7 @@ class Session:
         return any(skips)
 
     def seam_before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if not any(optimizer is o for o in self.optimizers):
+        if optimizer not in self.optimizers:
             return
         self._stop_if_told()
         if self._takes_over(optimizer):
@@ -409,7 +409,7 @@ class Session:
 
     def seam_closure(self, optimizer: torch.optim.Optimizer, closure: Closure) -> Closure:
         """The closure of a step that begins, watched; some optimizers read their groups first."""
-        if not any(optimizer is o for o in self.optimizers):
+        if optimizer not in self.optimizers:
             return closure
         self._stop_if_told()
         self.with_closure = True
@@ -437,7 +437,7 @@ class Session:
         return optimizer is not self.primary and 0 < built == self.step
 
     def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if not any(optimizer is o for o in self.optimizers):
+        if optimizer not in self.optimizers:
             return
         self.take_back_values()
         for callback in self._after_step:
