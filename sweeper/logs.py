@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sweeper.diagnosis import diagnose
 from sweeper.report.study_result import StudyResult
 from sweeper.telemetry.foreign import (
@@ -24,6 +26,14 @@ from sweeper.types import Diagnosis, Finding, Hypothesis, Program, RunRecord, Us
 
 STEP_KEYS = ("first_step", "peak_step", "last_sound_step")
 """Evidence that holds the number of a row."""
+BELIEVED = 0.5
+"""Belief from which a cause is worth following without a look at the program."""
+UNEXPLAINED = (
+    "these signals show that it fails, hardly why: `sweeper check` of the program itself also sees"
+    " its model, its updates and its data"
+)
+LARGEST = 10**15
+"""Step numbers beyond this are no counts."""
 MOST_NAMED = 20
 """Runs named in the notes."""
 
@@ -97,7 +107,7 @@ def check_log(request: LogRequest) -> StudyResult:
         facts=worst.run.record.facts,
         diagnosis=worst.diagnosis,
         cost={"runs": 0, "training_steps": 0, "wall_seconds": round(time.monotonic() - started, 1)},
-        notes=(*_about_runs(checked, worst), *worst.run.notes),
+        notes=(*_about_runs(checked, worst), *_about_causes(worst.diagnosis), *worst.run.notes),
         log=_description(log, worst, checked),
     )  # fmt: skip
 
@@ -112,7 +122,7 @@ def in_log_steps(diagnosis: Diagnosis, record: RunRecord) -> Diagnosis:
     last = len(step) - 1
 
     def number(row: float) -> int:
-        return int(step[min(max(int(row), 0), last)])
+        return int(np.clip(step[min(max(int(row), 0), last)], -LARGEST, LARGEST))
 
     def text(words: str) -> str:
         words = re.sub(r"\bstep (\d+)", lambda m: f"{unit} {number(int(m[1]))}", words)
@@ -144,6 +154,13 @@ def _reason(diagnosis: Diagnosis) -> str:
     return "no critical finding" + (
         f"; {lacking} detectors had too little data, see below" if lacking else ""
     )
+
+
+def _about_causes(diagnosis: Diagnosis) -> list[str]:
+    belief = max((h.belief for h in diagnosis.hypotheses), default=0.0)
+    if not diagnosis.failing or belief >= BELIEVED:
+        return []
+    return [UNEXPLAINED]
 
 
 def _about_runs(checked: list[_Checked], worst: _Checked) -> list[str]:
