@@ -131,11 +131,10 @@ def working_folder(cwd: str) -> str:
     return "/" + "/".join(cwd.split("/")[1 : depth + 1])
 
 
-def left_alone(redirected: bool) -> tuple[str, ...]:
-    """Folders that can be written and that nothing covers: kernel files, and for an overlay what is
-    mounted under /run."""
-    mounted = [] if redirected else [m.path for m in _mounts() if under(m.path, ("/run",))]
-    return ("/dev", "/proc", "/sys", *mounted)
+def is_uncovered(path: str) -> bool:
+    """Whether a real path is reached past every overlay, once those are mounted."""
+    found = [mount for mount in _mounts() if under(path, (mount.path,))]
+    return not found or max(found, key=lambda mount: len(mount.path)).fstype != "overlay"
 
 
 def under(path: str, parents: Sequence[str]) -> bool:

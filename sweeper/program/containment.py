@@ -11,6 +11,7 @@ Both keep what was written at ``scratch/files/<absolute path>``.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ from typing import Literal
 
 from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
-from sweeper.program._mounts import left_alone, working_folder
+from sweeper.program._mounts import working_folder
 from sweeper.program._namespace import Unavailable, user_namespace_refusal
 from sweeper.program._redirect import Redirect
 from sweeper.program._redirect_libraries import install
@@ -42,15 +43,14 @@ class Containment:
     other_code: Literal["contained", "stopped", "free"] = "contained"
     """What becomes of files that are written past Python: kept in the run's folder, refused by the
     kernel, or written."""
-    left_alone: tuple[str, ...] = ()
-    """Folders that nothing covers."""
-    covered: str = ""
-    """A folder in one of those that is covered all the same, because the program works there."""
 
 
 def prepare() -> None:
-    """To be called in a fork server, once: saves each child of an ordinary user a fork of its own
-    to find out whether user namespaces are permitted."""
+    """To be called in a fork server, once: saves each child the imports, and that of an ordinary
+    user a fork of its own to find out whether user namespaces are permitted."""
+    for name in ("_outside_clients", "_outside_files", "_outside_network", "_outside_programs"):
+        importlib.import_module(f"sweeper.program.{name}")
+    importlib.import_module("sweeper.program.trackers")
     if sys.platform == "linux" and os.geteuid() != 0:
         user_namespace_refusal()
 
@@ -73,19 +73,16 @@ def contain(
     scratch, cwd = scratch.resolve(), cwd.resolve(strict=True)
     kept = _outermost([path.resolve(strict=True) for path in (*keep, scratch)])
     reason = "the overlay was switched off"
-    covered = working_folder(str(cwd))
     if prefer == "overlay":
         try:
-            uncovered = left_alone(redirected=False) if sys.platform == "linux" else ()
-            description = _overlay.enter(scratch, kept, cwd)
-            return Containment("overlay", description, left_alone=uncovered, covered=covered)
+            return Containment("overlay", _overlay.enter(scratch, kept, cwd))
         except Unavailable as error:
             reason = str(error)
             clear(scratch)
     _own_temporary_folder(scratch)
     os.chdir(cwd)
     free = [str(path) for path in kept]
-    install(Redirect(str(scratch), free, str(cwd), covered))
+    install(Redirect(str(scratch), free, str(cwd), working_folder(str(cwd))))
     unguarded = forbid_writes(kept)
     behind = f"is not stopped ({unguarded})" if unguarded else "is refused by Landlock"
     return Containment(
@@ -93,8 +90,6 @@ def contain(
         f"Python's file calls are redirected; what writes past them {behind}",
         reason,
         other_code="free" if unguarded else "stopped",
-        left_alone=left_alone(redirected=True),
-        covered=covered,
     )
 
 

@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sweeper.program.containment import Containment
 
 FILE = "side_effects.jsonl"
-_SETTINGS = ("path", "trial", "allowed", "other_code", "left_alone", "covered", "since")
+_SETTINGS = ("path", "trial", "allowed", "other_code", "since")
 VARIABLE = "SWEEPER_WATCH"  # as in `_spawned.INSTALLERS`
 """Names the arguments of `Watch` as JSON, for Python programs that the program starts."""
 
@@ -104,8 +104,6 @@ class Watch:
         allowed: the user has consented.
         other_code: what becomes of files that other programs write: ``contained`` by the overlay,
             ``stopped`` by the kernel, or ``free``.
-        left_alone: folders that no containment covers.
-        covered: one inside of those that is covered.
         since: `time.time()` of the run's start: a socket's file that is younger is the run's own.
     """
 
@@ -116,12 +114,10 @@ class Watch:
         trial: bool,
         allowed: bool,
         other_code: str,
-        left_alone: Sequence[str],
-        covered: str,
         since: float,
     ) -> None:
         self.path, self.trial, self.allowed, self.since = path, trial, allowed, since
-        self.other_code, self.left_alone, self.covered = other_code, tuple(left_alone), covered
+        self.other_code = other_code
         self._told: set[str] = set()
         self._busy = threading.local()
         self._handlers: dict[str, Callable[..., None]] = {}
@@ -178,8 +174,6 @@ def watch_run(folder: Path, on: Containment, *, trial: bool, allowed: bool) -> W
         trial=trial,
         allowed=allowed,
         other_code=on.other_code,
-        left_alone=on.left_alone,
-        covered=on.covered,
         since=time.time(),
     )
     if on.reason:

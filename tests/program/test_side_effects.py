@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.program import containment
+from sweeper.program import _namespace, containment
 from sweeper.program._outside_programs import acting, commands, writing
 from sweeper.program.containment import contain
 from sweeper.program.side_effects import FILE, SideEffect, note, read, was_refused, watch_run
@@ -264,6 +264,35 @@ def test_kernel_files_are_outside_of_all_containment(place: Place, kind: Kind) -
 
     what = f"writes {setting}, which lies outside of all containment"
     assert [e.what for e in effects_of(place, program, kind=kind)] == [what]
+
+
+def test_what_is_mounted_below_run_is_outside_except_where_the_program_works(place: Place) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount something there")
+
+    def inner(cwd: Path) -> list[str]:
+        run = cwd / ".sweeper"
+        run.mkdir()
+        on = contain(run / "scratch", [run], cwd)
+        watch_run(run, on, trial=False, allowed=False)
+        (cwd / "here").write_text("x")
+        Path("/run/user/5/there").write_text("x")
+        return [on.kind, *(effect.what for effect in read(run))]
+
+    def body() -> list[list[str]]:
+        _namespace.enter_namespace()
+        for folder in ("/run", "/run/user/5", "/run/user/6"):  # in this child's own namespace
+            os.makedirs(folder, exist_ok=True)
+            _namespace.mount("tmpfs", folder, "tmpfs", 0)
+        cwd = Path("/run/user/6/project")
+        cwd.mkdir()
+        found = [in_child(lambda: inner(cwd)), sorted(os.listdir(cwd))]
+        return found
+
+    seen, left = in_child(body)
+    what = "writes /run/user/5/there, which lies outside of all containment"
+    assert seen == ["overlay", what]
+    assert left == [".sweeper"]
 
 
 # -- what is not -----------------------------------------------------------------------------------
