@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from detection_parts.grid import Case, Subject, cut, each, printed
+from sweeper.telemetry.record import read_record
 
 Truth = Literal["harmful", "harmless", "healthy", "unsound"]
 
@@ -24,6 +25,7 @@ def kept_skill(cases: Sequence[Case], subjects: Sequence[Subject]) -> dict[Case,
     ended without a finite metric. A run that was cut for its time says nothing and is left out.
     """
     given = {s.name: s.chance for s in subjects}
+    kinds = {s.name: s.kind for s in subjects}
     out: dict[Case, float] = {}
     for name, own in each(cases):
         values = {case: printed(case.folder) for case in own}
@@ -34,6 +36,8 @@ def kept_skill(cases: Sequence[Case], subjects: Sequence[Subject]) -> dict[Case,
         told = [chance for _, chance in plain if math.isfinite(chance)]
         chance = statistics.median(told) if told else given[name]
         if not math.isfinite(chance):
+            chance = _usual(kinds[name], next(c for c in own if not c.fault))
+        if not math.isfinite(chance):
             raise SystemExit(f"{name} must print a line `chance VALUE`, or cases.toml say it")
         for case in own:
             if cut(case.folder):
@@ -41,6 +45,12 @@ def kept_skill(cases: Sequence[Case], subjects: Sequence[Subject]) -> dict[Case,
             metric = values[case][0]
             out[case] = (metric - chance) / (sound - chance) if math.isfinite(metric) else -math.inf
     return out
+
+
+def _usual(kind: str, case: Case) -> float:
+    """Chance where nobody says it: the commonest class of the training targets, the mean target."""
+    prior = read_record(case.folder).facts.class_prior if kind == "accuracy" else ()
+    return 0.0 if kind == "r2" else max(prior, default=math.nan)
 
 
 def truth(case: Case, kept: float) -> Truth:

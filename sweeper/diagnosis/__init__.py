@@ -15,6 +15,7 @@ from sweeper.detectors._measure import from_replay
 from sweeper.detectors.chance_level import PLACES
 from sweeper.detectors.skill import LATE, UNEQUAL, adversarial
 from sweeper.diagnosis._base import CauseRule, Evidence
+from sweeper.diagnosis._calibration import calibrated
 from sweeper.types import Diagnosis, Finding, Hypothesis, RunRecord, Symptom
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def diagnose(record: RunRecord, captured: Captured | None = None) -> Diagnosis:
     found = [h for rule in rules if not rule.probe and (h := rule.ask(evidence))]
     if max((h.belief for h in found), default=0.0) < CERTAIN:
         found += [h for rule in rules if rule.probe and (h := rule.ask(evidence))]
-    return Diagnosis(findings=findings, hypotheses=order(found), insufficient=insufficient)
+    told = tuple(replace(h, belief=round(calibrated(h.belief), 3)) for h in order(found))
+    return Diagnosis(findings=findings, hypotheses=told, insufficient=insufficient)
 
 
 def outdone_by_simple_models(e: Evidence) -> Finding | None:

@@ -48,8 +48,7 @@ SLOW = 1e-5
 FROM_NOTHING = 0.02
 """First norm over the largest of the run under which a weight was drawn as good as zero
 (design)."""
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-"""Blocks of rows in the weights of recurrent modules."""
+RECURRENT = frozenset({"RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"})
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,8 @@ class Evidence:
         """First weight's root mean square times sqrt(fan-in) of each dense, convolutional or
         recurrent layer.
 
-        1.41 for He, about 1 for Xavier and LeCun, 0.58 for torch's default.
+        1.41 for He, about 1 for Xavier and LeCun, 0.58 for torch's default (of recurrent layers
+        over the hidden size).
         """
         layers = self.record.layers
         if layers is None or not len(layers.step):
@@ -182,10 +182,13 @@ class Evidence:
             fact = kinds.get(owner(name))
             if fact is None or not fact.n_out:
                 continue
-            gates = GATES.get(fact.kind, int("Linear" in fact.kind or "Conv" in fact.kind))
             rms = float(layers.weight_norm[0, i]) / math.sqrt(size)
-            if gates and math.isfinite(rms):
-                out[name] = rms * math.sqrt(max(1.0, size / gates / fact.n_out))
+            if not math.isfinite(rms):
+                continue
+            if "Linear" in fact.kind or "Conv" in fact.kind:
+                out[name] = rms * math.sqrt(max(1.0, size / fact.n_out))
+            elif fact.kind in RECURRENT:  # torch draws all of their weights by the hidden size
+                out[name] = rms * math.sqrt(fact.n_out)
         return out
 
     @cached_property

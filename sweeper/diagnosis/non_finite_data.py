@@ -52,7 +52,7 @@ def explain(e: Evidence) -> Hypothesis | None:
         if calm and level:
             return hypothesis(
                 Cause.NON_FINITE_DATA,
-                0.5,
+                0.68,
                 f"loss and gradient were calm up to step {sound - 1} and not finite one step later,"
                 " which a bad"
                 " sample explains",
