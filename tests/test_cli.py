@@ -154,7 +154,7 @@ def test_check_is_a_linter(tmp_path: Path) -> None:
         (("check", "broken.py"), "broken.py:2"),
         (("check", "-m", "no_such_module"), "no_such_module"),
         (("check", "fine.py:absent"), "absent"),
-        (("check", "."), "folder"),
+        (("check", "empty"), "folder"),
         (("check", "log.csv"), "log.csv"),
         (("fix", "--space", "defualt", "fine.py"), "default"),
         (("fix", "--space", "typo.toml", "fine.py"), "learning_rate"),
@@ -173,6 +173,7 @@ def test_bad_input_is_one_clear_message(tmp_path: Path, words: tuple[str, ...], 
     (tmp_path / "broken.py").write_text("import torch\nfor x in\n")
     (tmp_path / "fine.py").write_text("import torch\ndef main():\n    pass\n")
     (tmp_path / "log.csv").write_text("")
+    (tmp_path / "empty").mkdir()
     (tmp_path / "typo.toml").write_text("[learning_rte]\nlow = 1e-5\n")
     (tmp_path / "range.toml").write_text("[learning_rate]\nlow = 1e-5\nhigh = 1e9\n")
     (tmp_path / "unknown.toml").write_text("schema = 1\n[fix]\nlearning_rte = 0.1\n")
