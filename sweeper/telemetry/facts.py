@@ -345,9 +345,9 @@ class Collector:
         self.in_backward |= session.in_backward
 
     def last_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """The cheap part of `rates`, at every step; a rate on a GPU is not waited for."""
+        """The cheap part of `rates`, at every step; a rate in a tensor is not looked at."""
         rate = optimizer.param_groups[0].get("lr")
-        if isinstance(rate, torch.Tensor) and rate.device.type != "cpu":
+        if isinstance(rate, torch.Tensor):
             return
         if self.last_lr.get(id(optimizer)) != rate_of(optimizer.param_groups[0]):
             self.rates(optimizer)

@@ -244,7 +244,7 @@ class Recorder(Observer):
         if math.isnan(self.collector.first_step_at):
             self.collector.first_step_at = time.monotonic()
         self.collector.stepped(optimizer, self.session)
-        if self.session.step < 20 or self.session.step % 50 == 0:
+        if layers_due(self.session.step):
             self.collector.rates(optimizer)
         else:
             self.collector.last_rates(optimizer)
