@@ -204,6 +204,15 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--tail", action="store_true", help="what the running programs print")
     status.set_defaults(command=_status)
 
+    dashboard = commands.add_parser(
+        "dashboard", help="optuna-dashboard on a copy of a study, for this machine alone"
+    )
+    dashboard.add_argument("study", type=Path, metavar="STUDY")
+    dashboard.add_argument(
+        "--port", type=port, default=8080, metavar="N", help="default 8080; 0 takes a free one"
+    )
+    dashboard.set_defaults(command=_dashboard)
+
     show = commands.add_parser(
         "show", help="a fix as a change of the code: a diff where its place is certain",
         allow_abbrev=False, usage="sweeper show [--as code|text] FIX.toml [PROGRAM]",
@@ -266,6 +275,13 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return value
+
+
+def port(text: str) -> int:
+    """A port, or 0."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def duration(text: str) -> float | None:
@@ -462,6 +478,13 @@ def _status(arguments: Any) -> int:
 
     for line in status_lines(arguments.study, tail=arguments.tail):
         print(line)
+    return 0
+
+
+def _dashboard(arguments: Any) -> int:
+    from sweeper.dashboard import say, serve
+
+    serve(arguments.study.absolute(), arguments.port, say)
     return 0
 
 

@@ -23,7 +23,8 @@ from sweeper.report.code import best_change
 from sweeper.report.commands import fix_command, report_command, run_command, show_command
 from sweeper.report.curves import Curves, draw_from
 from sweeper.report.fix_file import advice_lines
-from sweeper.report.plots import diagnosis_plots, ranking_plot
+from sweeper.report.plots import diagnosis_plots
+from sweeper.report.seed_plot import ranking_plot
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, fix_file_name, rank, remedies_frame
 from sweeper.report.words import clipped, interval, number, plain
