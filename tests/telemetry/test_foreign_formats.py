@@ -116,7 +116,7 @@ GOLDEN_LOGS = {
     "trainer/sound/trainer_state.json": (set(), 50, 10),
     "trainer/nan/trainer_state.json": ({"non_finite"}, 50, 10),
     "lightning": (set(), 48, 6),
-    "lightning_slow": ({"flat_loss"}, 48, 6),
+    "lightning_slow": ({"chance_level", "flat_loss"}, 48, 6),
     "tensorboard/sound": (set(), 60, 6),
     "tensorboard/nan": ({"non_finite", "flat_loss"}, 60, 6),
     "keras_chance.csv": ({"chance_level", "flat_loss"}, 12, 12),

@@ -7,11 +7,12 @@ what is lost is said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sweeper.telemetry.foreign.table import Table, TableBuilder, rows_to_block
+import numpy as np
+
+from sweeper.telemetry.foreign.table import Table, TableBuilder
 from sweeper.types import UsageError
 
 BLOCK = 8192
@@ -32,19 +33,14 @@ def read_tensorboard(files: Sequence[tuple[str, Path]], asked: Mapping[str, str]
         UsageError: the package is missing, or no file holds a scalar.
     """
     builder = TableBuilder(asked)
-    step = builder.column("step")
-    time = builder.column("wall time")
+    block = _Block(builder)
     damaged: list[str] = []
     for run, path in files:
-        read = 0
-        rows = _rows(builder, run, path, (step, time))
-        while block := list(islice(rows, BLOCK)):
-            read += sum(size for size, _ in block)
-            if kept := [row for _, row in block if row]:
-                builder.add(*rows_to_block(builder, kept))
+        read = _read_file(block, run, path)
         lost = path.stat().st_size - read
         if lost > 0:
             damaged.append(f"{path.name}: {lost} bytes from byte {read} on")
+    block.flush()
     if not builder.n_rows:
         where = damaged[0] if damaged else f"{files[0][1]}"
         raise UsageError(f"event files must hold scalars, got none ({where})")
@@ -56,43 +52,79 @@ def read_tensorboard(files: Sequence[tuple[str, Path]], asked: Mapping[str, str]
     return builder.finish("TensorBoard event files", by_step=True)
 
 
-def _rows(
-    builder: TableBuilder, run: str, path: Path, axes: tuple[int | None, int | None]
-) -> Iterator[tuple[int, dict[int, float]]]:
-    """Bytes of a record (0 for its further values), and a value with its step and time."""
+class _Block:
+    """Values on their way to the table: column, value, step and time, one list each."""
+
+    def __init__(self, builder: TableBuilder) -> None:
+        self.builder = builder
+        self.step, self.time = builder.column("step"), builder.column("wall time")
+        self.columns: list[int] = []
+        self.values: list[float] = []
+        self.steps: list[int] = []
+        self.times: list[float] = []
+
+    def flush(self) -> None:
+        n = len(self.columns)
+        if not n:
+            return
+        values = np.full((n, len(self.builder.columns)), np.nan)
+        for axis, found in ((self.step, self.steps), (self.time, self.times)):
+            if axis is not None:
+                values[:, axis] = found
+        given = ~np.isnan(values)
+        rows = np.arange(n)
+        values[rows, self.columns] = self.values
+        given[rows, self.columns] = True
+        self.builder.add(values, given)
+        for column in (self.columns, self.values, self.steps, self.times):
+            column.clear()
+
+
+def _read_file(block: _Block, run: str, path: Path) -> int:
+    """Put the scalars of a file into the block; bytes that could be read."""
     event_class, make_array, records = _library(path)
-    step, time = axes
+    builder, read, odd = block.builder, 0, 0
+    columns: dict[str, int | None] = {}
     for record in records:
-        size = len(record) + FRAME
+        read += len(record) + FRAME
         try:
             event = event_class.FromString(record)
-        except Exception as error:  # protobuf's DecodeError, which differs between its builds
-            builder.notes.append(f"a record of {path.name} is no event: {error}"[:200])
-            yield size, {}
+        except Exception:  # protobuf's DecodeError, which differs between its builds
+            odd += 1
             continue
         for value in event.summary.value:
-            column = builder.column(value.tag, run)
+            tag = value.tag
+            if tag not in columns:
+                columns[tag] = builder.column(tag, run)
+            column = columns[tag]
             if column is None:
                 continue
-            kind = value.WhichOneof("value")
-            if kind == "simple_value":
-                number = value.simple_value
-            elif kind == "tensor" and not value.tensor.string_val:
-                array = make_array(value.tensor)
-                if array.size != 1:
-                    continue
-                number = float(array.reshape(())[()])
-            else:
+            number = _number(value, make_array)
+            if number is None:
                 continue
-            row = {column: float(number)}
-            if step is not None:
-                row[step] = float(event.step)
-            if time is not None:
-                row[time] = event.wall_time
-            yield size, row
-            size = 0
-        if size:
-            yield size, {}
+            block.columns.append(column)
+            block.values.append(number)
+            block.steps.append(event.step)
+            block.times.append(event.wall_time)
+        if len(block.columns) >= BLOCK:
+            block.flush()
+    if odd:
+        builder.notes.append(f"{odd} records of {path.name} are no events: left out")
+    return read
+
+
+def _number(value: Any, make_array: Any) -> float | None:
+    """The number of a scalar summary, old (simple_value) or new (a tensor of one element)."""
+    kind = value.WhichOneof("value")
+    if kind == "simple_value":
+        return float(value.simple_value)
+    if kind != "tensor" or value.tensor.string_val:
+        return None
+    try:
+        array = make_array(value.tensor)
+        return float(array.reshape(())[()]) if array.size == 1 else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _library(path: Path) -> tuple[Any, Any, Iterator[bytes]]:
