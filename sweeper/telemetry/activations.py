@@ -126,19 +126,19 @@ class ActivationSampler:
 
 def _take(p: _Point, value: torch.Tensor, module: nn.Module) -> None:
     conv = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or value.dim() == 4
-    units = value.movedim(1, -1) if conv else value
-    units = units.reshape(-1, units.shape[-1])
-    largest = units.amax(0)
+    axis = 1 if conv else value.dim() - 1
+    others = [d for d in range(value.dim()) if d != axis]
+    largest = value.amax(others)
     if p.largest is not None and p.largest.shape != largest.shape:
         return  # one module fed with several widths: the first is watched
     p.largest = largest if p.largest is None else torch.maximum(p.largest, largest)
     if (test := SATURATION.get(p.function)) is not None:
-        count = test(units).sum(0)
+        count = test(value).sum(others)
         p.saturated = count if p.saturated is None else p.saturated + count
-    p.n += len(units)
+    p.n += value.numel() // len(largest)
     kept = sum(len(r) for r in p.rows)
     if kept < MAX_ROWS:
-        rows = value.reshape(len(value), -1) if conv else units
+        rows = value.reshape(len(value), -1) if conv else value.reshape(-1, value.shape[-1])
         # Rows spread over the batch: neighbours in a sequence are alike for good reasons.
         rows = rows[:: max(1, len(rows) // (MAX_ROWS // 2))][: MAX_ROWS - kept]
         rows = rows[:, :: max(1, math.ceil(rows.shape[1] / MAX_COLUMNS))]
