@@ -70,6 +70,15 @@ def test_the_plain_and_full_column_is_taken(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_parts_of_a_loss_are_named(tmp_path: Path) -> None:
+    columns = {"epoch": range(40), "train/box_loss": falling(40), "train/cls_loss": falling(40)}
+    path = write(tmp_path / "a.csv", csv_text(columns))
+    run = read(path)
+    assert run.columns["loss"] == "train/cls_loss"
+    assert any("'train/box_loss'" in note for note in run.notes)
+    assert not read(path, "loss=train/box_loss").notes
+
+
 def test_columns_that_are_said(tmp_path: Path) -> None:
     columns = {"i": range(50), "q": falling(50), "loss": flat(1.0, 50), "r,s": flat(0.3, 50)}
     text = csv_text(columns).replace("r,s", '"r,s"')

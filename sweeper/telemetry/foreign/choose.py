@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,15 +40,8 @@ class Part:
     held: Bools  # [R] rows that a phase column calls held out
     adversarial: bool = False
     per_epoch: bool = False
-    passed_over: tuple[str, ...] = ()
-    """Other losses of the log."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class _Candidates:
-    columns: list[int] = field(default_factory=list)
-    group: str = ""
+    others: tuple[str, ...] = ()
+    """Other losses of the log that were as full."""
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -219,10 +212,24 @@ def _part(
     return Part(
         name=name, rows=rows, columns=chosen, held=held, adversarial={"critic", "maker"} <= sides,
         per_epoch="loss" in chosen and table.columns[chosen["loss"]].reading.per_epoch,
-        passed_over=tuple(
-            table.columns[i].name for i in losses if i != chosen.get("loss")
-        ),
+        others=_other_losses(table, losses, chosen, train_counts),
     )  # fmt: skip
+
+
+def _other_losses(
+    table: Table, losses: Sequence[int], chosen: Mapping[str, int], counts: Ints
+) -> tuple[str, ...]:
+    """Names of losses beside the chosen one: as full, and not its mean over an epoch."""
+    if "loss" not in chosen or table.columns[chosen["loss"]].reading.rank < 0:
+        return ()
+    most = max(int(counts[i]) for i in losses)
+    return tuple(
+        table.columns[i].name
+        for i in losses
+        if i != chosen.get("loss")
+        and counts[i] >= 0.5 * most
+        and not table.columns[i].reading.per_epoch
+    )
 
 
 def _best(table: Table, able: Sequence[tuple[int, int]]) -> int:

@@ -48,7 +48,7 @@ class ForeignRun:
 
 def runs_of(table: Table, part: Part, hints: Hints) -> list[ForeignRun]:
     """The runs that one part of a table holds: usually one, more when runs were appended."""
-    work = Work(table=table, part=part, notes=[*table.notes, *part.notes])
+    work = Work(table=table, part=part, notes=list(table.notes))
     role = next((r for r in MAIN if work.series(r) is not None), "")
     main = work.series(role)
     if main is None:
@@ -57,6 +57,9 @@ def runs_of(table: Table, part: Part, hints: Hints) -> list[ForeignRun]:
         main = with_lost_nan(work, main)
     elif role == "val_loss":
         work.note("no training loss was logged: the held-out loss is read in its place")
+    if part.others and not part.adversarial:
+        names = ", ".join(map(repr, part.others[:5]))
+        work.note(f"other losses were not read: {names}; --columns loss=NAME takes another")
     axis = _axis_of(main)
     order = _order(work, main, axis)
     work.note(*order.notes)
