@@ -151,12 +151,17 @@ class Program:
     """Path, dotted module name, or function name, as the kind demands."""
     argv: tuple[str, ...] = ()
     cwd: Path
+    files: tuple[Path, ...] = ()
+    """Files of its own that it imports."""
 
     @property
     def identity(self) -> str:
-        """12 hex digits over source text, target and arguments."""
+        """12 hex digits over source text, target, arguments and the files that it imports."""
         text = json.dumps([self.kind, self.target if self.kind != "script" else "", *self.argv])
-        return hashlib.sha256(self.path.read_bytes() + text.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(self.path.read_bytes() + text.encode())
+        for file in self.files:
+            digest.update(file.read_bytes() if file.is_file() else b"")
+        return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -483,7 +488,10 @@ class LayerSeries:
     @property
     def update_ratio(self) -> Floats:
         """``||W(t+1) - W(t)|| / ||W(t)||``, [S, L]."""
-        result: Floats = self.update_norm / (self.weight_norm + 1e-12)
+        import numpy as np
+
+        with np.errstate(invalid="ignore", over="ignore"):  # a run that left finite numbers
+            result: Floats = self.update_norm / (self.weight_norm + 1e-12)
         return result
 
 

@@ -129,6 +129,17 @@ class Models:
         self._hooks.append(module.register_forward_pre_hook(called, with_kwargs=True))
         self._hooks.append(module.register_forward_hook(Hook(self.session.entry_returned)))
 
+    def looked_up(self, parameters: Iterable[torch.Tensor]) -> bool:
+        """Whether one of them is the table of an embedding with sparse gradients."""
+        wanted = {id(p) for p in parameters}
+        return any(
+            isinstance(part, (nn.Embedding, nn.EmbeddingBag))
+            and part.sparse
+            and id(part.weight) in wanted
+            for root in self.roots
+            for part in root.modules()
+        )
+
     def close(self) -> None:
         """Leave the program's modules as they were found."""
         while self._hooks:

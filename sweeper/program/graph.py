@@ -23,7 +23,6 @@ import torch.nn.functional
 import torch.overrides
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._device import DeviceContext
 
 from sweeper.program._dropout_calls import rate_of
 
@@ -171,10 +170,11 @@ modes_in_force: Callable[[], list[TorchFunctionMode]] = (
 def enter_below(mode: TorchFunctionMode) -> None:
     """Push a mode under those of the program, which leave by popping the topmost.
 
-    A device context stays the lowest, as torch demands.
+    The one of `torch.set_default_device` stays the lowest, as torch demands.
     """
     above = [_pop() for _ in range(torch._C._len_torch_function_stack())]
-    while above and isinstance(above[-1], DeviceContext):
+    default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    if above and above[-1] is default:
         push_mode(above.pop())
     push_mode(mode)
     for known in reversed(above):

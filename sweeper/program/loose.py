@@ -7,6 +7,7 @@ program has for it. So they have a path, a layer and statistics like all others.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -64,9 +65,10 @@ def _named(parameters: list[torch.Tensor], taken: set[str]) -> dict[str, torch.T
     names: dict[int, str] = {}
     for scope in _program_scopes():
         for name, value in scope.items():
-            for text, tensor in _tensors(name, value):
-                if id(tensor) in wanted:
-                    names.setdefault(id(tensor), text)
+            with contextlib.suppress(Exception):  # of an object of the program that is looked into
+                for text, tensor in _tensors(name, value):
+                    if id(tensor) in wanted:
+                        names.setdefault(id(tensor), text)
     found: dict[str, torch.Tensor] = {}
     for position, parameter in enumerate(parameters):
         name = names.get(id(parameter), f"parameter[{position}]").replace(".", "_")

@@ -55,6 +55,8 @@ Parameters = list[torch.Tensor]
 MAX_SWALLOWED = 3
 """A program that swallows the budget's exception (bare except) so often is ended for good."""
 MAX_WATCH_ERRORS = 5
+TAKES_SPARSE = ("SGD", "Adagrad", "SparseAdam")
+"""Optimizers of torch that take sparse gradients."""
 FIRST_STEPS = 2
 """Steps until the passes of the program count as tried: with several optimizers each has gone."""
 
@@ -218,6 +220,8 @@ class Session:
             return "its SparseAdam takes sparse gradients only"
         if name == "Muon" and any(p.dim() != 2 for p in new):
             return "its Muon takes matrices only"
+        if name not in TAKES_SPARSE and self.models.looked_up(new):
+            return f"its {name} takes no sparse gradients, which an embedding of the model has"
         return ""
 
     def on_program_error(self, callback: Callable[[Exception], None]) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweeper.program.local_imports import local_files
 from sweeper.types import Program, UsageError
 
 
@@ -26,12 +27,17 @@ def parse_program(words: Sequence[str], cwd: Path | None = None) -> Program:
     if ":" in first and not Path(cwd, first).exists():
         file, _, function = first.rpartition(":")
         path = _source(Path(cwd, file), first)
-        names = {n.name for n in _parse(path).body if isinstance(n, ast.FunctionDef)}
-        if function not in names:
-            known = ", ".join(sorted(names)) or "none"
+        functions = {n.name: n for n in _parse(path).body if isinstance(n, ast.FunctionDef)}
+        if function not in functions:
+            known = ", ".join(sorted(functions)) or "none"
             raise UsageError(
                 f"PROGRAM file.py:function must name a top-level function of {path}, got "
                 f"{function!r} (functions there: {known})"
+            )
+        if needed := _needed(functions[function].args):
+            raise UsageError(
+                f"PROGRAM file.py:function must name a function that can be called without "
+                f"arguments, got {function!r} of {path}, which needs {', '.join(needed)}"
             )
         return Program(
             kind="function",
@@ -40,10 +46,26 @@ def parse_program(words: Sequence[str], cwd: Path | None = None) -> Program:
             target=function,
             argv=argv,
             cwd=cwd,
+            files=local_files(path, (path.parent,)),
         )
     path = _source(Path(cwd, first), first)
     _parse(path)
-    return Program(kind="script", name=path.stem, path=path, target=str(path), argv=argv, cwd=cwd)
+    return Program(
+        kind="script", name=path.stem, path=path, target=str(path), argv=argv, cwd=cwd,
+        files=local_files(path, (path.parent,)),
+    )  # fmt: skip
+
+
+def _needed(arguments: ast.arguments) -> list[str]:
+    """Names of parameters without a default."""
+    plain = [*arguments.posonlyargs, *arguments.args]
+    required = plain[: len(plain) - len(arguments.defaults)]
+    keyword = [
+        a
+        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is None
+    ]
+    return [a.arg for a in (*required, *keyword)]
 
 
 def _module(words: Sequence[str], cwd: Path) -> Program:
@@ -71,8 +93,9 @@ def _module(words: Sequence[str], cwd: Path) -> Program:
         )
     _parse(path)
     return Program(
-        kind="module", name=name, path=path.resolve(), target=name, argv=tuple(words[2:]), cwd=cwd
-    )
+        kind="module", name=name, path=path.resolve(), target=name, argv=tuple(words[2:]), cwd=cwd,
+        files=local_files(path.resolve(), (cwd,)),
+    )  # fmt: skip
 
 
 def _source(path: Path, given: str) -> Path:

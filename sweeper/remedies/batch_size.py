@@ -77,19 +77,9 @@ def refusal(facts: Facts) -> str:
     )
     if not facts.batch_size:
         return f"{why}, and the size of its batches is not known"
-    if _in_turns(facts):
-        return f"{why}, and gradients of several optimizers cannot be accumulated apart"
     if facts.with_closure:
         return f"{why}, and the gradients of a closure come inside of the step"
     return ""
-
-
-def _in_turns(facts: Facts) -> bool:
-    """Several optimizers step side by side; one that follows another is no matter."""
-    if len(facts.optimizers) < 2:
-        return False
-    counted = sum(o.steps for o in facts.optimizers)
-    return facts.steps_in_backward or not counted or counted != facts.steps
 
 
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:

@@ -121,6 +121,10 @@ class LossLog:
         if not few or self._held > HELD:
             self.reduce()
 
+    def heard(self, step: int) -> bool:
+        """Whether a loss of row ``step`` was noted."""
+        return bool(self._block) and self._block[-1].step == step
+
     def reduce(self) -> None:
         """Leave a few numbers of each call; the device is not waited for."""
         calls, self._due, self._held = self._block[self._due :], len(self._block), 0

@@ -81,6 +81,7 @@ class Recorder(Observer):
         self._batch: Batch | None = None
         self._given: torch.Tensor | Bags | None = None  # its samples as the model got them
         self._left: list[torch.Tensor] = []
+        self._samples = 0  # given to the models since the last step
         self._epochs: dict[int, int] = {}
         self._last_loader: int | None = None
         self._backwards = 0
@@ -152,6 +153,7 @@ class Recorder(Observer):
         rows = model_rows(args, kwargs)
         self._batch, self._given = None, rows
         if rows is not None:
+            self._samples += len(rows)
             self._batch = Batch(rows, self.seen)
             if not self.collector.input_dtype:
                 self.collector.input_of(rows)
@@ -291,6 +293,10 @@ class Recorder(Observer):
             )  # fmt: skip
             self._layers_now = False
         self._given = None
+        samples, self._samples = self._samples, 0
+        if samples and not self.losses.heard(len(self.buffer.rows)):  # a loss of the program's own
+            self.losses.batch_sizes.append(samples)
+            self.buffer.put(n=float(samples))
         self.collector.backwards.append(self._backwards)
         self._backwards = 0
         self.buffer.end_step()

@@ -91,5 +91,5 @@ def test_what_cannot_be_accumulated_is_refused() -> None:
     assert "multiples of its 8" in run.session.refused["batch_size"]
     remedy = all_remedies()["batch_size"]
     assert "slices tensors itself" in remedy.refusal(Facts(optimizers=(SGD,)))
-    assert "several optimizers" in remedy.refusal(Facts(optimizers=(SGD, SGD), batch_size=8))
+    assert "closure" in remedy.refusal(Facts(optimizers=(SGD,), batch_size=8, with_closure=True))
     assert remedy.space(SLICED)["batch_size"].choices == (16, 32, 64, 128)
