@@ -17,6 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweeper._watch_arguments import (
+    check_match,
+    checked_folder,
+    made_folder,
+    modules,
+    optimizers,
+    schedulers_of,
+)
 from sweeper.types import (
     Diagnosis,
     Facts,
@@ -36,11 +44,6 @@ if TYPE_CHECKING:
     from sweeper.program.session import Session
     from sweeper.telemetry.recorder import Recorder
 
-DEFAULT_FOLDER = Path(".sweeper") / "watch"
-RECORD_FILES = (
-    "job.json", "signals.jsonl", "facts.json", "facts.json.part", "outcome.json", "captured.npz",
-)  # fmt: skip
-"""What a watched block leaves; nothing else in a folder is ever removed."""
 MOST_CAUSES = 5
 """Causes that the text names, most believed first."""
 
@@ -95,10 +98,10 @@ class Watched:
         *,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._models = _modules(model)
-        self._optimizers = _optimizers(optimizer)
-        _check_match(self._models, self._optimizers)
-        self._asked = _checked_folder(folder)
+        self._models = modules(model)
+        self._optimizers = optimizers(optimizer)
+        check_match(self._models, self._optimizers)
+        self._asked = checked_folder(folder)
         self.folder: Path | None = None
         """The run folder; None under a run of sweeper's own."""
         self.over = False
@@ -127,7 +130,7 @@ class Watched:
             )
         if seams.watching():
             return  # by sweeper check, fix or run: the record is theirs
-        self.folder = _made(self._asked)
+        self.folder = made_folder(self._asked)
         self._started = time.monotonic()
         session = Session()
         session.in_charge = False  # the program goes on, whatever is seen
@@ -139,10 +142,14 @@ class Watched:
         _active.append(self)
         self._patches.callback(_active.remove, self)
         self._patches.callback(session.close)
-        self._patches.enter_context(seams.installed(session, inside=True))
+        try:
+            self._patches.enter_context(seams.installed(session, inside=True))
+        except BaseException:
+            self._patches.close()
+            raise
         for optimizer in self._optimizers:
             session.seam_optimizer(optimizer)
-        for name in _schedulers(self._optimizers):
+        for name in schedulers_of(self._optimizers):
             session.notify("scheduler_built", name)
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -300,133 +307,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"]
 
 
-# -- arguments -------------------------------------------------------------------------------------
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _modules(model: Any) -> tuple[torch.nn.Module, ...]:
-    import torch
-
-    models = _listed(model)
-    for one in models:
-        if not isinstance(one, torch.nn.Module):
-            raise UsageError(
-                "watch(model) must be a torch.nn.Module or a list of them, got"
-                f" {type(one).__name__}"
-            )
-        compiled = getattr(one, "_compiled_call_impl", None) is not None
-        if compiled or type(one).__name__ == "OptimizedModule":
-            raise UsageError(
-                "watch(model) must be the module before torch.compile, got a compiled"
-                f" {type(getattr(one, '_orig_mod', one)).__name__}"
-            )
-    return tuple(models)
-
-
-def _optimizers(optimizer: Any) -> tuple[torch.optim.Optimizer, ...]:
-    import torch
-
-    found = []
-    for given in _listed(optimizer):
-        one = _unwrapped(given)
-        if not isinstance(one, torch.optim.Optimizer):
-            raise UsageError(
-                "watch(optimizer=...) must be a torch.optim.Optimizer or a list of them, got"
-                f" {type(given).__name__}"
-            )
-        found.append(one)
-    return tuple(found)
-
-
-def _unwrapped(optimizer: Any) -> Any:
-    """What steps in the end: accelerate's wrapper is an Optimizer without groups of its own,
-    Lightning's is none at all."""
-    while "param_groups" not in getattr(optimizer, "__dict__", {}):
-        inner = getattr(optimizer, "optimizer", None)
-        if inner is None or inner is optimizer:
-            break
-        optimizer = inner
-    return optimizer
-
-
-def _check_match(
-    models: Sequence[torch.nn.Module], optimizers: Sequence[torch.optim.Optimizer]
-) -> None:
-    from sweeper.program.models import optimizer_parameters
-
-    if not models or not optimizers:
-        return
-    owned = {id(p) for model in models for p in model.parameters()}
-    if not any(id(p) in owned for p in optimizer_parameters(optimizers)):
-        names = ", ".join(type(model).__name__ for model in models)
-        raise UsageError(
-            f"watch(optimizer=...) must hold parameters of the model, got none of {names}"
-        )
-
-
-def _schedulers(optimizers: Sequence[torch.optim.Optimizer]) -> list[str]:
-    """Classes of the schedulers that exist already, as no list of them is kept anywhere."""
-    import gc
-
-    from torch.optim.lr_scheduler import LRScheduler
-
-    living = [o for o in gc.get_objects() if issubclass(type(o), LRScheduler)]
-    return [
-        type(s).__name__
-        for s in living
-        if any(_unwrapped(getattr(s, "optimizer", None)) is o for o in optimizers)
-    ]
-
-
-# -- the run folder --------------------------------------------------------------------------------
-
-
-def _checked_folder(folder: Any) -> Path | None:
-    if folder is None:
-        return None
-    if not isinstance(folder, (str, os.PathLike)):
-        raise UsageError(f"watch(folder=...) must be a path, got {type(folder).__name__}")
-    path = Path(folder).absolute()
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"watch(folder=...) must be a folder, got the file {path}")
-    others = [p.name for p in path.iterdir() if p.name not in RECORD_FILES] if path.is_dir() else []
-    if others:
-        raise UsageError(
-            f"watch(folder=...) must hold nothing but an older record, got {sorted(others)[0]!r}"
-            f" in {path}"
-        )
-    return path
-
-
-def _made(path: Path | None) -> Path:
-    """The run folder, empty."""
-    try:
-        if path is None:
-            return _numbered(DEFAULT_FOLDER.absolute())
-        path.mkdir(parents=True, exist_ok=True)
-        for name in RECORD_FILES:
-            (path / name).unlink(missing_ok=True)
-    except OSError as error:
-        place = path or DEFAULT_FOLDER.absolute()
-        raise UsageError(
-            f"watch(folder=...) must be a folder that can be written, got {place}: {error.strerror}"
-        ) from None
-    return path
-
-
-def _numbered(base: Path) -> Path:
-    base.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(p.name) for p in base.iterdir() if p.name.isdecimal()), default=0)
-    while True:
-        with contextlib.suppress(FileExistsError):  # by another process, a moment ago
-            (base / str(number)).mkdir()
-            return base / str(number)
-        number += 1
+# -- the record -----------------------------------------------------------------------------------
 
 
 def _write_job(folder: Path) -> None:

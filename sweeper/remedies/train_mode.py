@@ -31,6 +31,9 @@ def apply(session: Session, value: FixValue) -> None:
         if torch.is_grad_enabled():
             if not module.training:
                 module.train()
+                if not module.training:
+                    kind = type(module).__name__
+                    session.refuse("train_mode", f"the train() of {kind} keeps it in eval mode")
                 switched.add(id(module))
             if id(module) in switched:
                 calls += 1
