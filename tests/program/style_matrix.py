@@ -127,6 +127,13 @@ def _styles() -> tuple[Style, ...]:
         "DistributedDataParallel, one process": "distributed.py",
         "torch.multiprocessing.spawn, one process": "spawned.py 1",
         "cross-validation": "folds.py",
+        "transformers.Trainer, accumulation": "../trainers/hf_trainer.py --accumulate 2",
+        "transformers.Trainer, language model": "../trainers/hf_language_model.py",
+        "transformers.Trainer, several faults": "../trainers/hf_trainer.py --faulty",
+        "accelerate": "../trainers/accelerate_loop.py",
+        "accelerate, several faults": "../trainers/accelerate_loop.py --faulty",
+        "Lightning": "../trainers/lightning_module.py",
+        "Lightning, several faults": "../trainers/lightning_module.py --faulty",
         "weight and spectral normalisation": "parametrized.py",
         "validation first, best copy restored": "own_loops.py",
     }
