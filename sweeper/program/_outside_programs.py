@@ -3,7 +3,8 @@
 Files that another program writes are held by the overlay, or stopped by the kernel. It needs
 consent when it acts on something else: machines, databases, queues, devices, other processes, mail.
 Where neither overlay nor kernel is there, every program that could write needs it, and is refused
-in the baseline already: it could overwrite a file.
+in the baseline already: it could overwrite a file. So are ``chmod`` and its like where the kernel
+only refuses writes.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ _READING = frozenset(
     )
 )
 """Programs that write no file. Without overlay and kernel these alone run without consent."""
+_ATTRIBUTES = frozenset(
+    ("chmod", "chown", "chgrp", "touch", "setfattr", "setfacl", "chattr", "attr", "truncate")
+)
+"""Programs that change modes, owners and times, which the kernel's refusal of writes lets pass."""
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh"))
 _COMPILERS = frozenset(("gcc", "cc", "g++", "c++", "clang", "clang++", "nvcc"))
 
@@ -94,9 +99,15 @@ class Programs:
             name = acting(command)
             if name:
                 self.watch.seen(f"starts {name}")
-        if self.watch.other_code == "free" and (name := writing(words)):
-            what = f"starts {name}, whose files nothing here contains"
-            self.watch.seen(what, always=True)
+        if self.watch.other_code == "free":
+            name = writing(words)
+        elif self.watch.other_code == "stopped":
+            names = [os.path.basename(command[0]) for command in commands(words)]
+            name = next((name for name in names if name in _ATTRIBUTES), "")
+        else:
+            return
+        if name:
+            self.watch.seen(f"starts {name}, whose files nothing here contains", always=True)
 
     def _kill(self, pid: int, number: int) -> None:
         if number and not _is_own(pid):
@@ -174,6 +185,9 @@ def acting(words: Sequence[str]) -> str:
         reports = set(rest) & _GPU_REPORTS
         setting = "" if reports else next((w for w in rest if _sets_gpu(w)), "")
         return f"nvidia-smi {setting}, which changes the settings of GPUs" if setting else ""
+    if name in ("rocm-smi", "amd-smi"):
+        setting = next((w for w in rest if w.lstrip("-").startswith(("set", "reset"))), "")
+        return f"{name} {setting}, which changes the settings of GPUs" if setting else ""
     return name if name in _ACTING else ""
 
 

@@ -24,6 +24,7 @@ import torch
 
 from sweeper.program import _namespace
 from sweeper.program.containment import Containment, clear, contain
+from tests.conftest import PROGRAMS, Runner
 from tests.program.contained import KINDS, NOBODY, Kind, Place, in_child
 from tests.program.routes import PYTHON, READS_CODE
 
@@ -222,6 +223,21 @@ def test_a_second_try_in_the_same_folder_starts_from_the_originals(own: Place, k
     assert own.contained(kind, program) == [True, True]
     clear(own.run / "scratch")
     assert not list((own.run / "scratch").rglob("*"))
+
+
+def test_what_trials_wrote_is_deleted_and_what_the_baseline_wrote_is_kept(
+    run: Runner, folder: Path
+) -> None:
+    shutil.copy(PROGRAMS / "writer.py", folder / "writer.py")
+    (folder / "old.pt").write_text("old")
+    baseline = run(folder / "writer.py")
+    written = baseline.folder / "scratch/files" / str(folder).lstrip("/") / "model.pt"
+    assert torch.load(written)["weight"].shape == (1, 4)
+    for fix, seed in (({"learning_rate": 0.01}, 0), ({}, 1)):
+        trial = run(folder / "writer.py", fix, seed=seed)
+        assert "wrote torch.Size([1, 4])" in trial.output
+        assert not (trial.folder / "scratch").exists()
+    assert sorted(os.listdir(folder)) == ["old.pt", "writer.py"]
 
 
 def test_clearing_follows_no_link(folder: Path) -> None:

@@ -27,22 +27,20 @@ from sweeper.program import seams, seeds
 from sweeper.program.session import Session
 from tests.conftest import PROGRAMS, Run, Runner
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CHEAP = ("files/seeds_everywhere", "files/loader_workers", "files/set_order")
 """Beside those of test_runs.py."""
-SLOW = tuple(
-    str(path.relative_to(PROGRAMS).with_suffix(""))
-    for folder in ("styles", "trainers")
-    for path in sorted((PROGRAMS / folder).glob("*.py"))
-)
+SHIPPED = sorted(path.parent.name for path in EXPERIMENTS.glob("*/train.py"))
 
 
-def bare(program: str, cwd: Path, *argv: str) -> str:
+def bare(program: Path, cwd: Path) -> str:
     """What the program prints without us."""
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONHASHSEED="0")
-    command = [sys.executable, str(PROGRAMS / f"{program}.py"), *argv]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=cwd, check=True
-    )
+        [sys.executable, program],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd,
+        check=True,
+    )  # fmt: skip
     return done.stdout
 
 
@@ -74,7 +72,7 @@ def test_equal_jobs_leave_equal_records_and_print_what_the_program_prints_alone(
     assert signals(first) == signals(second) == signals(fresh)
     assert first.output == second.output == fresh.output
     assert not list(home.iterdir())
-    seen, alone = first.output, bare(program, home)
+    seen, alone = first.output, bare(path, home)
     if program == "files/seeds_everywhere":  # where it takes no seed it is random by itself
         assert seen != alone
         seen, alone = (re.sub(r"(?m)^unseeded_.*\n", "", text) for text in (seen, alone))
@@ -99,9 +97,10 @@ def test_a_random_hash_seed_of_the_user_is_fixed_for_runs(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", SLOW)
-def test_more_watched_programs_print_the_same(run: Runner, home: Path, program: str) -> None:
-    assert run(PROGRAMS / f"{program}.py", deadline_seconds=300.0).output == bare(program, home)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_programs_print_what_they_print_alone(run: Runner, home: Path, name: str) -> None:
+    path = EXPERIMENTS / name / "train.py"
+    assert run(path, deadline_seconds=600.0).output == bare(path, home)
 
 
 # -- fresh seeds -----------------------------------------------------------------------------------

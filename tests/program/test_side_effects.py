@@ -397,6 +397,16 @@ def test_programs_that_could_overwrite_files_are_refused_in_the_baseline_already
     assert effect.refused and effect.consent
 
 
+def test_modes_and_times_are_not_left_to_a_kernel_that_only_refuses_writes(place: Place) -> None:
+    def program() -> None:
+        subprocess.run(["ls"], check=True, capture_output=True)
+        subprocess.run("true && chmod 600 a.txt", shell=True, check=True)
+
+    (effect,) = effects_of(place, program, kind="redirect")
+    assert effect.what == "starts chmod, whose files nothing here contains"
+    assert effect.refused
+
+
 def test_the_weaker_containment_is_told(place: Place) -> None:
     effects_of(place, lambda: None, kind="redirect")
     (effect,) = read(place.run)
@@ -425,6 +435,8 @@ def test_the_weaker_containment_is_told(place: Place) -> None:
         ("nvidia-smi", ""),
         ("nvidia-smi --query-gpu=name --format=csv -i 0 -l 1", ""),
         ("nvidia-smi dmon -c 5", ""),
+        ("rocm-smi --showtemp", ""),
+        ("rocm-smi --setperflevel high", "rocm-smi --setperflevel, which changes the settings"),
         ("nvidia-smi -pm 1", "nvidia-smi -pm, which changes the settings of GPUs"),
         ("nvidia-smi --gpu-reset -i 0", "nvidia-smi --gpu-reset, which changes the settings"),
         ("echo x > curl", ""),

@@ -20,7 +20,9 @@ from tests.program.routes.base import NATIVE, PYTHON, Route
 
 __all__ = ["NATIVE", "PYTHON", "READS_CODE", "Route"]
 
-READS_CODE = {"python_programs", "torch_scripts", "torch_profiles", "loader_workers"}
+READS_CODE = {
+    *("python_programs", "spawned_processes", "torch_scripts", "torch_profiles", "loader_workers"),
+}
 """Routes that import or start something: not for a user who may not read where Python lies. What
 the others would import late is imported here."""
 for encoding in ("cp437", "latin-1"):

@@ -81,6 +81,25 @@ def python_programs(root: Path) -> None:
     holds("sub/x.txt", NEW)
 
 
+@python
+def spawned_processes(root: Path) -> None:
+    """Workers that are started anew, as everywhere but on Linux."""
+    Path("main.py").write_text(
+        "import multiprocessing, os\n"
+        "def work(name):\n"
+        "    open(name, 'w').write('new')\n"
+        "    os.remove('b.txt')\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=work, args=('a.txt',))\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    assert open('a.txt').read() == 'new' and not os.path.exists('b.txt')\n"
+    )
+    subprocess.run([sys.executable, "main.py"], check=True)
+    holds("a.txt", NEW)
+    assert not os.path.exists("b.txt")
+
+
 # -- programs and libraries with file calls of their own ---
 
 
