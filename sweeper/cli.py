@@ -133,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = _program_command(
         commands, "check", "run once, or read a log: findings and causes only", _check
     )
+    check.usage = "sweeper check [OPTIONS] PROGRAM [ARGS...] | LOG"
     check.add_argument(
         "--budget", type=duration, default=None, metavar="60s", help="wall clock of the run"
     )
