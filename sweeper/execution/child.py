@@ -10,8 +10,11 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 from sweeper.execution.jobs import OUTPUT
+from sweeper.program.trackers import disable_trackers
 from sweeper.types import Job
 
 PR_SET_PDEATHSIG = 1
@@ -27,9 +30,13 @@ THREAD_VARIABLES = (
 
 
 def run_environment(threads: int) -> dict[str, str]:
-    """Environment of every process that runs a program: thread counts, and one hash seed for warm
-    and fresh runs."""
-    values = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    """Environment of every process that runs a program: thread counts, one hash seed for warm and
+    fresh runs, and trackers that ask no server when they are imported."""
+    values = {"WANDB_MODE": os.environ.get("WANDB_MODE", "")}
+    disable_trackers(
+        values, Path(tempfile.gettempdir()) / "sweeper-trackers"
+    )  # the run's own later
+    values |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     given = os.environ.get("PYTHONHASHSEED", "0")
     values["PYTHONHASHSEED"] = "0" if given == "random" else given
     # Asks the driver library for a GPU count without initialising CUDA, after which a fork is

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.execution.child import run_environment
 from sweeper.program.trackers import disable_trackers
 
 STAND_INS = {
@@ -148,6 +149,19 @@ def expected(tmp_path: Path) -> dict[str, Any]:
 
 def test_a_users_offline_choice_is_kept(tmp_path: Path) -> None:
     assert ask(tmp_path, WANDB_MODE="offline")["wandb"] == "offline"
+
+
+def test_packages_that_are_imported_ahead_of_the_fork_ask_no_server_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://server")
+    environment = run_environment(1)
+    assert environment["WANDB_MODE"] == "disabled"
+    assert environment["MLFLOW_TRACKING_URI"].startswith("file:")
+    assert environment["YOLO_OFFLINE"] == "true"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run_environment(1)["WANDB_MODE"] == "offline"
 
 
 @pytest.mark.parametrize(
