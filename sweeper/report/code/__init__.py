@@ -113,16 +113,16 @@ def as_code(fix: Fix, facts: Facts | None, source: bytes, name: str) -> Change:
 
 
 def best_change(result: StudyResult) -> Change | None:
-    """The first fix of the ranking as a change of the program that was tried; None without a
-    verified fix or without the program's text."""
+    """The first fix of the ranking as a change of the program that was tried (of the one that lies
+    there now, where that was not kept); None without a verified fix or without a program."""
     ranked = rank(result.fixes)
-    if not ranked or not ranked[0].verified or not result.source:
+    source = result.source.encode("utf-8", "surrogateescape") or result.program_now
+    if not ranked or not ranked[0].verified or not source:
         return None
     program = result.program
     name = seen_from(program.cwd, program.path)
     if name.startswith("/"):
         name = program.path.name
-    source = result.source.encode("utf-8", "surrogateescape")
     return as_code(ranked[0].fix, result.facts, source, name)
 
 
