@@ -11,14 +11,15 @@ from sweeper.report.commands import run_command
 from sweeper.report.fix_file import advice_lines
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import fix_file_name, rank, remedies_frame
-from sweeper.report.words import interval, number
+from sweeper.report.words import clipped, interval, number, plain
 from sweeper.types import VerifiedFix
 
 
 def ranking_text(result: StudyResult, study: Path) -> str:
     """Verdict, ranked fixes, every remedy, how to apply: what ``sweeper report`` shows again."""
     title = "not finished" if result.unfinished else result.verdict
-    parts = [f"# {result.program.name}: {title}", result.verdict_reason, result.unfinished]
+    parts = [f"# {clipped(result.program.name, 120)}: {plain(title)}", result.verdict_reason,
+             result.unfinished]  # fmt: skip
     ranked = rank(result.fixes)
     if ranked:
         parts += [
@@ -28,7 +29,7 @@ def ranking_text(result: StudyResult, study: Path) -> str:
         ]
     if result.remedies or result.not_applicable:
         parts += ["## Every remedy", _remedies_table(result)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _printable("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def report_text(result: StudyResult, study: Path) -> str:
@@ -54,7 +55,12 @@ def report_text(result: StudyResult, study: Path) -> str:
             _table(("detector", "lacked"), sorted(diagnosis.insufficient.items())),
         ]
     parts += ["## What this rests on", _basis(result)]
-    return ranking_text(result, study) + "\n" + "\n\n".join(parts) + "\n"
+    return ranking_text(result, study) + "\n" + _printable("\n\n".join(parts)) + "\n"
+
+
+def _printable(text: str) -> str:
+    """Names and messages come from the program, and this is printed on terminals."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def _fixes_table(fixes: Sequence[VerifiedFix]) -> str:

@@ -44,7 +44,7 @@ def exported(trials: Sequence[Trial], name: str) -> optuna.Study:
     known = _distributions(points)
     for number, (trial, point) in enumerate(zip(trials, points, strict=True)):
         switches: dict[str, Scalar] = {f"{_plain(r)} used": r in trial.fix.changes for r in used}
-        params = switches | point
+        params = point | switches  # what has a value is read first
         study.add_trial(_frozen(trial, number, params, known))
     return study
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sweeper.report.files import write_report
+from sweeper.report.markdown import report_text
 from sweeper.report.page import WORDS, page_text
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import csv_text, ranking_frame, remedies_frame, trials_frame
@@ -249,6 +250,8 @@ def test_hostile_names_do_nothing(tmp_path: Path, name: str) -> None:
     assert ("7 * 7" in name) == ("7 * 7" in page.text)  # shown, not computed
     assert max(map(len, page.words)) < 9000  # four commands of at most 2,000
     assert "\u202e" not in page.text
+    printed = report_text(result, tmp_path)
+    assert not [c for c in printed if not c.isprintable() and c not in "\n\t"]
     for frame in (
         ranking_frame(result), remedies_frame(result), trials_frame(result.trials, tmp_path),
     ):  # fmt: skip
