@@ -11,89 +11,57 @@ import torch
 
 from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall
-from sweeper.telemetry.samples import SeenSamples, model_input
-from sweeper.telemetry.targets import CLASS_LOSSES, ConstantAnswer
+from sweeper.telemetry.losses import HELD, LossLog, Totals
+from sweeper.telemetry.samples import Batch, SeenSamples, model_rows, sum_up
+from sweeper.telemetry.targets import Targets
 
-
-def decision(
-    function: str, prediction: torch.Tensor, target: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Predicted and true classes ``[B, ...]`` of ``B`` calls of a classification loss.
-
-    None for other losses.
-    """
-    if function in CLASS_LOSSES:
-        dim = 2 if prediction.dim() > 2 else 1
-        truth = target.argmax(dim) if target.is_floating_point() else target
-        return prediction.argmax(dim), truth
-    if function.startswith("binary") and prediction.shape == target.shape:
-        return prediction > (0.0 if function.endswith("logits") else 0.5), target > 0.5
-    return None
-
-
-def correct_mask(call: LossCall) -> torch.Tensor | None:
-    """Which predictions of a classification loss call are right, ``[n]`` bool, ignored ones left
-    out (a GPU is waited for).
-
-    None for other losses.
-    """
-    decided = decision(call.function, call.input.detach()[None], call.target.detach()[None])
-    if decided is None:
-        return None
-    right, kept = (decided[0] == decided[1])[0], _kept(call)
-    return right.reshape(-1) if kept is None else right[kept]
-
-
-def mean_loss(call: LossCall, value: torch.Tensor) -> torch.Tensor:
-    """The mean over predictions, whatever the reduction was."""
-    value = value.detach()
-    if value.dim():
-        return value.mean()
-    if call.options.get("reduction", "mean") == "sum":
-        return value / counted(call).clamp_min(1)
-    return value
-
-
-def counted(call: LossCall) -> torch.Tensor:
-    """How many targets the loss is over, ignored ones left out; a number on the target's device."""
-    kept = _kept(call)
-    return torch.tensor(call.target.numel()) if kept is None else kept.sum()
-
-
-def _kept(call: LossCall) -> torch.Tensor | None:
-    """Which targets count, in their shape; None when all of them do."""
-    ignored = call.options.get("ignore_index", -100)
-    labels = call.function in CLASS_LOSSES and not call.target.is_floating_point()
-    return call.target.detach() != ignored if labels and ignored is not None else None
+MANY_LABELS = 10_000
+"""Different labels beyond which the constant answer of a phase is not known."""
+MOST_CALLS = 256
+"""Calls of a loss after which their numbers are added up."""
 
 
 @dataclass
 class Evaluation:
-    """One phase: forwards without gradients between two training steps."""
+    """One phase: forwards without gradients between two training steps.
+
+    Losses and samples are put together at its end, many batches in one operation.
+    """
 
     seen: SeenSamples
-    n_loss: int = 0
-    loss: float = 0.0
-    n_loss_correct: int = 0
-    loss_correct: float = 0.0
-    squared_error: float = 0.0
-    constant: ConstantAnswer = field(default_factory=ConstantAnswer)
-    n_regression: int = 0
     n_compared: int = 0
-    compared_correct: float = 0.0
+    compared_correct: Any = 0.0
     labels: dict[float, int] = field(default_factory=dict)
-    loss_labels: dict[float, int] = field(default_factory=dict)
     rows: int = 0
     fresh_rows: int = 0
+    totals: Totals = field(default_factory=Totals)
+    _calls: int = 0
     _output: torch.Tensor | None = None
+    _batches: list[Batch] = field(default_factory=list)
+    _held: int = 0
+
+    def __post_init__(self) -> None:
+        self.targets = Targets()
+        self.losses = LossLog(self.seen, self.targets)
 
     def forward(self, args: Any, kwargs: Any) -> None:
-        rows = model_input(args, kwargs)
+        rows = model_rows(args, kwargs)
         if rows is None:
             return
-        checks = self.seen.checksum(rows).cpu().numpy()
-        self.rows += len(checks)
-        self.fresh_rows += int((~self.seen.known(checks)).sum())
+        batch = Batch(rows, self.seen)
+        self._batches.append(batch)
+        self._held += batch.held
+        if self._held > HELD:
+            self._count_rows()
+
+    def _count_rows(self) -> None:
+        batches, self._batches, self._held = self._batches, [], 0
+        sum_up(batches, self.seen)
+        sums = [s for batch in batches if (s := batch.known_sums(self.seen)) is not None]
+        if sums:
+            known = self.seen.known(torch.cat(sums).cpu().numpy())
+            self.rows += len(known)
+            self.fresh_rows += int((~known).sum())
 
     def output(self, value: Any) -> None:
         candidates = [
@@ -113,48 +81,50 @@ class Evaluation:
             ):  # fmt: skip
                 right_ones = (prediction == target).reshape(-1)
                 self.n_compared += right_ones.numel()
-                self.compared_correct += float(right_ones.sum())
+                self.compared_correct = self.compared_correct + right_ones.sum()
                 _count(self.labels, target)
                 return
         if isinstance(left, torch.Tensor) and left.numel() > 1:
             self._output = output  # an unrelated comparison; the one we look for may follow
 
     def loss_call(self, call: LossCall, value: torch.Tensor) -> None:
-        n, kept = int(counted(call)), _kept(call)
-        if not n:
-            return
-        self.n_loss += n
-        self.loss += float(mean_loss(call, value)) * n
-        right = correct_mask(call)
-        if right is not None:
-            self.n_loss_correct += right.numel()
-            self.loss_correct += float(right.sum())
-            _count(self.loss_labels, call.target if kept is None else call.target[kept])
-        elif call.input.shape == call.target.shape:
-            error = (call.input.detach() - call.target.detach()).double()
-            self.squared_error += float(error.square().sum())
-            self.constant.add(call.target)
-            self.n_regression += n
+        self._calls += 1
+        self.losses.add(0, call, value, None, first_epoch=False, sampled=True)
+        if self._calls % MOST_CALLS == 0:
+            self._total()
+
+    def _total(self) -> None:
+        self.totals = self.totals + self.losses.totals()
 
     @property
     def empty(self) -> bool:
-        return not (self.n_loss or self.n_compared)
+        return not (self._calls or self.n_compared)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a model was called."""
+        return not self.empty or bool(self.rows or self._batches)
 
     def row(self) -> dict[str, float]:
+        """Columns of the phase. Waits for the device."""
+        self._count_rows()
+        self._total()
+        totals = self.totals
         accuracy = skill = math.nan
         if self.n_compared:
-            accuracy = self.compared_correct / self.n_compared
+            accuracy = float(self.compared_correct) / self.n_compared
             skill = _skill(accuracy, self.labels)
-        elif self.n_loss_correct:
-            accuracy = self.loss_correct / self.n_loss_correct
-            skill = _skill(accuracy, self.loss_labels)
-        elif self.n_regression:
-            variance = self.constant.error
+        elif totals.answers:
+            accuracy = totals.right / totals.answers
+            priors = self.targets.facts().get("class_prior", (math.nan,))
+            skill = _over(accuracy, max(priors))
+        elif totals.errors:
+            variance = self.targets.facts()["target_variance"]
             if variance > 0:
-                skill = 1.0 - self.squared_error / self.n_regression / variance
+                skill = 1.0 - totals.error / totals.errors / variance
         return {
-            "n": float(max(self.n_compared, self.n_loss)),
-            "loss": self.loss / self.n_loss if self.n_loss else math.nan,
+            "n": float(max(self.n_compared, totals.n)),
+            "loss": totals.loss / totals.n if totals.n else math.nan,
             "accuracy": accuracy,
             "skill": skill,
             "fresh_share": self.fresh_rows / self.rows if self.rows else math.nan,
@@ -189,7 +159,7 @@ def _rounds(output: torch.Tensor, prediction: torch.Tensor) -> bool:
 
 def _count(labels: dict[float, int], target: torch.Tensor) -> None:
     values, counts = np.unique(target.detach().reshape(-1).cpu().numpy(), return_counts=True)
-    if len(values) > 10_000:
+    if len(values) > MANY_LABELS:
         return
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         labels[float(value)] = labels.get(float(value), 0) + int(count)
@@ -197,5 +167,9 @@ def _count(labels: dict[float, int], target: torch.Tensor) -> None:
 
 def _skill(accuracy: float, labels: dict[float, int]) -> float:
     total = sum(labels.values())
-    prior = max(labels.values()) / total if total else math.nan
+    return _over(accuracy, max(labels.values()) / total if total else math.nan)
+
+
+def _over(accuracy: float, prior: float) -> float:
+    """Skill of an accuracy over the constant answer's."""
     return (accuracy - prior) / (1 - prior) if prior < 1 else math.nan

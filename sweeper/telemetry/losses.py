@@ -9,15 +9,15 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
 from sweeper.program.session import LossCall
+from sweeper.telemetry.answers import decision, mean_loss
 from sweeper.telemetry.buffer import fetch_arrays
-from sweeper.telemetry.evaluation import decision, mean_loss
 from sweeper.telemetry.samples import Batch, SeenSamples, sum_up
 from sweeper.telemetry.targets import CLASS_LOSSES, LossKey, Targets, key_of
 
@@ -70,6 +70,21 @@ class _Kind:
     kept: Any = None  # targets that are not ignored, in the same way
     majority: Any = None
     error: Any = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all calls of the main loss."""
+
+    n: int = 0  # targets that count
+    loss: float = 0.0  # of all of them
+    right: int = 0
+    answers: int = 0  # decisions, 0 where the loss decides nothing
+    error: float = 0.0  # squared errors of a regression
+    errors: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Totals)))
 
 
 class LossLog:
@@ -191,6 +206,28 @@ class LossLog:
             block.add_fresh(kind, counts, [fresh.get(call) for call in kind.calls])
         self.batch_sizes.extend(block.batch_sizes())
         return block.columns()
+
+    def totals(self) -> Totals:
+        """Sums over the calls so far, which are forgotten. Waits for the device."""
+        self.reduce()
+        kinds, self._kinds, self._block, self._due = self._kinds, [], [], 0
+        _fetched(kinds, [], self.seen)
+        total = Totals()
+        for kind in kinds:
+            first, answers = kind.calls[0], _answers(kind)
+            if first.key != self.targets.main:
+                continue
+            n = answers if kind.kept is not None else np.full(len(kind.calls), first.n)
+            decided, measured = kind.right is not None, kind.error is not None
+            total = total + Totals(
+                n=int(n.sum()),
+                loss=float(np.where(n > 0, kind.loss * n, 0.0).sum()),
+                right=int(kind.right.sum()) if decided else 0,
+                answers=int(answers.sum()) if decided else 0,
+                error=float(kind.error.sum()) if measured else 0.0,
+                errors=int(n.sum()) if measured else 0,
+            )
+        return total
 
     def _fresh(self, calls: Sequence[_Call], sums: dict[Batch, Array]) -> dict[_Call, Array]:
         """For each call, which of its samples were not trained on before it."""

@@ -328,7 +328,7 @@ class Recorder(Observer):
     def _finish_evaluation(self) -> None:
         if not self.evaluation.empty:
             self.writer.write("eval", t=self.session.step, **self.evaluation.row())
-        if not self.evaluation.empty or self.evaluation.rows:
+        if self.evaluation.begun:
             self.evaluation = Evaluation(self.seen)
 
     # -- facts -------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from sweeper.program.graph import tensors_in
 from sweeper.program.observer import Observer
 from sweeper.program.session import LossCall, Session
-from sweeper.telemetry.evaluation import correct_mask, mean_loss
+from sweeper.telemetry.answers import correct_mask, mean_loss
 from sweeper.telemetry.samples import model_input
 from sweeper.telemetry.targets import MANY_TARGETS, ConstantAnswer
 from sweeper.types import Replay, jsonable

@@ -13,8 +13,9 @@ from torch import nn
 
 from sweeper.program.session import LossCall
 from sweeper.telemetry.activations import ActivationSampler, effective_rank, mean_cosine
+from sweeper.telemetry.answers import correct_mask, mean_loss
 from sweeper.telemetry.buffer import StepBuffer
-from sweeper.telemetry.evaluation import Evaluation, correct_mask, mean_loss
+from sweeper.telemetry.evaluation import Evaluation
 from sweeper.telemetry.layers import LayerSampler
 from sweeper.telemetry.samples import SeenSamples, model_input
 from sweeper.types import WatchPoint
