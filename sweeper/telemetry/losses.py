@@ -157,34 +157,26 @@ class LossLog:
         targets.width = labels or (first.shape[-1] if len(first.shape) > 1 else 1)
         targets.add(target, labels, first.ignored, first.batch.n if first.batch else 0)
         kind = _Kind(alike, first.n, torch.stack([c.loss for c in alike]))
+        counts = target != first.ignored if labels and first.ignored is not None else None
+        if counts is not None:
+            kind.kept = _by_sample(kind, counts)
         if first.prediction is not None:
             prediction = torch.stack([c.prediction for c in alike if c.prediction is not None])
             if (decided := decision(first.key[0], prediction, target)) is not None:
-                self._answers(kind, *decided, ignored=first.ignored if labels else None)
+                guess, truth = decided
+                kind.n_guess = guess[0].numel()
+                right = guess == truth
+                kind.right = _by_sample(kind, right if counts is None else right & counts)
+                if first.key[1] and len(first.shape) > 1:
+                    guess = guess.view(n, -1)
+                    found = guess.new_zeros(n, first.shape[1])
+                    kind.majority = found.scatter_add_(1, guess, torch.ones_like(guess)).amax(1)
             elif prediction.shape == target.shape:
                 errors = prediction.float() - target.float()
                 kind.error = errors.square().reshape(n, -1).sum(1)
         for call in alike:
             call.target, call.prediction = call.loss, None  # their memory is given back
         return kind
-
-    def _answers(
-        self, kind: _Kind, guess: torch.Tensor, truth: torch.Tensor, ignored: int | None
-    ) -> None:
-        """Fill in how many of the decisions ``guess [B, ...]`` are right."""
-        first, n = kind.calls[0], len(kind.calls)
-        kind.n_guess = guess[0].numel()
-        rows = first.batch.n if first.batch and kind.n_guess % first.batch.n == 0 else 1
-        right = guess == truth
-        if ignored is not None:
-            kept = truth != ignored
-            right &= kept
-            kind.kept = kept.view(n, rows, -1).sum(2)
-        kind.right = right.view(n, rows, -1).sum(2)
-        if first.key[1] and len(first.shape) > 1:
-            guess = guess.view(n, -1)
-            counts = guess.new_zeros(n, first.shape[1])
-            kind.majority = counts.scatter_add_(1, guess, torch.ones_like(guess)).amax(1)
 
     def columns(self, n_rows: int) -> dict[str, list[float]]:
         """What the rows of the block saw, ``[n_rows]`` each, NaN where unknown.
@@ -260,8 +252,9 @@ class _Block:
         steps = np.where(counts, every, self._width - 1)
         self._add(self.calls, steps, 1)
         self._add(self.samples, steps, first.batch.n if first.batch else first.n)
-        self._add(self.n, steps, first.n)
-        self._add(self.loss, steps, first.n * kind.loss)
+        n = _answers(kind) if kind.kept is not None else np.full(len(steps), first.n)
+        self._add(self.n, steps, n)
+        self._add(self.loss, steps, np.where(n > 0, n * kind.loss, 0.0))
         self.single[steps] = kind.loss
         # One call without a decision leaves its step without accuracy.
         self._add(self.right, steps, np.nan if kind.right is None else kind.right.sum(1))
@@ -326,6 +319,14 @@ class _Block:
 def _answers(kind: _Kind) -> Any:
     """Targets that count, by call."""
     return kind.kept.sum(1) if kind.kept is not None else np.full(len(kind.calls), kind.n_guess)
+
+
+def _by_sample(kind: _Kind, flags: torch.Tensor) -> torch.Tensor:
+    """How many of the flags ``[B, ...]`` of each sample are up, or of all where they cannot be told
+    apart."""
+    batch, each = kind.calls[0].batch, flags[0].numel()
+    rows = batch.n if batch is not None and each % batch.n == 0 else 1
+    return flags.reshape(len(kind.calls), rows, -1).sum(2)
 
 
 def _fetched(
