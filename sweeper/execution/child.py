@@ -37,6 +37,9 @@ def run_environment(threads: int) -> dict[str, str]:
         values, Path(tempfile.gettempdir()) / "sweeper-trackers"
     )  # the run's own later
     values |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if path := os.environ.get("PYTHONPATH"):
+        # Relative to where the user stands; these processes start elsewhere.
+        values["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     given = os.environ.get("PYTHONHASHSEED", "0")
     values["PYTHONHASHSEED"] = "0" if given == "random" else given
     # Asks the driver library for a GPU count without initialising CUDA, after which a fork is

@@ -1,0 +1,35 @@
+"""What a child inherits from where the user stands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sweeper.execution.child import run_environment
+from tests.conftest import Runner
+
+
+def test_a_relative_pythonpath_holds_in_the_child(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "helper.py").write_text("WORD = 'found'\n")
+    (tmp_path / "tools").mkdir()
+    program = tmp_path / "tools" / "train.py"
+    program.write_text("import helper\nprint(helper.WORD)\n")
+    monkeypatch.chdir(tmp_path)
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, ["shared", before])))
+    assert "found" in run(program, fresh=True).output
+
+
+def test_an_empty_entry_is_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}/opt/code")
+    assert run_environment(1)["PYTHONPATH"] == f"{tmp_path}{os.pathsep}/opt/code"
+    monkeypatch.delenv("PYTHONPATH")
+    assert "PYTHONPATH" not in run_environment(1)
