@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
+from sweeper.detectors._source_signals import pooled_after_two
 from sweeper.detectors._view import n_steps
 from sweeper.detectors.skill import ill
 from sweeper.types import Finding, RunRecord, Symptom
@@ -77,6 +78,7 @@ def detect(record: RunRecord, limits: CollapsedRepresentationThresholds) -> Dete
                 "at_start": start,
                 "rank_ratio": ratio,
                 "rank": late,
+                **pooled_after_two(record, column),
             },
         )
     return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
+from sweeper.detectors._source_signals import first_update, layer_norms
 from sweeper.detectors._stats import median, persistent
 from sweeper.detectors._view import broken, depth_slopes, n_steps, span
 from sweeper.detectors.skill import ill
@@ -88,6 +89,8 @@ def _size(record: RunRecord, limits: ExplodingGradientThresholds, severe: bool) 
             "times_usual": height,
             "share_above": float((values > limits.norm).mean()),
             "peak_step": int(finite[peak]),
+            **first_update(record),
+            **layer_norms(record, int(finite[peak])),
         },
     )
 
@@ -111,7 +114,12 @@ def _profile(
         f" (limit {limits.decades:g})",
         steps=span(record, layers.step, *held),
         layers=layers.names[:1],
-        evidence={"value": value, "threshold": limits.decades, "at_start": float(-decades[0])},
+        evidence={
+            "value": value,
+            "threshold": limits.decades,
+            "at_start": float(-decades[0]),
+            **first_update(record),
+        },
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
+from sweeper.detectors._source_signals import first_update
 from sweeper.detectors._stats import nanmedian
 from sweeper.detectors._view import n_steps, update_ratio
 from sweeper.detectors.skill import ill
@@ -70,6 +71,7 @@ def detect(record: RunRecord, limits: StarvedUpdatesThresholds) -> Detected:
             "threshold": limits.slow,
             "frozen_share": frozen,
             "share_of_run": lasting,
+            **first_update(record),
         },
     )
 

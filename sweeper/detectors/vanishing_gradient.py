@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.detectors._base import Detected, Detector, Insufficient, Thresholds, limit
+from sweeper.detectors._source_signals import first_update
 from sweeper.detectors._stats import persistent
 from sweeper.detectors._view import depth_slopes, nanmin_columns, span, update_ratio
 from sweeper.detectors.skill import ill
@@ -53,6 +54,7 @@ def detect(record: RunRecord, limits: VanishingGradientThresholds) -> Detected:
             "threshold": limits.decades,
             "smallest_update_ratio": weakest[1] if weakest else None,
             "at_start": float(decades[0]),
+            **first_update(record),
         },
     )
 

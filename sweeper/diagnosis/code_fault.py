@@ -6,6 +6,11 @@ from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
 from sweeper.types import Cause, Hypothesis, Symptom
 
 EVERYTHING = tuple(c for c in Cause if c is not Cause.CODE_FAULT)
+FEWEST, TRIED = 8, 100
+"""Samples of the batch and steps made without which a replay says nothing (TheDeepChecker: 16
+samples, 1,000 steps; sound small models need 20 to 100 of Adam)."""
+BY_HEART = 0.5
+"""Skill on one batch under which it was not learnt by heart (sound ones reach 0.9 and more)."""
 
 
 def explain(e: Evidence) -> Hypothesis | None:
@@ -48,6 +53,19 @@ def explain(e: Evidence) -> Hypothesis | None:
             " the loss",
             share_without_gradient=share,
         )
+    replay = e.record.replay
+    if (
+        replay is not None and e.stuck and replay.batch >= FEWEST
+        and replay.batch_steps >= TRIED and replay.batch_skill < BY_HEART
+    ):  # fmt: skip
+        return hypothesis(
+            Cause.CODE_FAULT,
+            0.45,
+            f"from fresh weights, model and loss do not even learn one batch of {replay.batch} by"
+            f" heart: skill {replay.batch_skill:.2f} after {replay.batch_steps} steps of Adam",
+            batch_skill=replay.batch_skill,
+            batch=replay.batch,
+        )
     moved = e.finding(Symptom.STARVED_UPDATES)
     still = (
         moved is not None
@@ -63,9 +81,9 @@ def explain(e: Evidence) -> Hypothesis | None:
 
 CAUSE = CauseRule(
     cause=Cause.CODE_FAULT,
-    definition="no gradient reaches the parameters, labels lie outside the head, or part of the"
-    " model is cut off",
-    source="seams",
+    definition="no gradient reaches the parameters, labels lie outside the head, part of the model"
+    " is cut off, targets belong to other rows, or not even one batch can be learnt by heart",
+    source="seams; TheDeepChecker (one batch by heart)",
     remedies=(),
     explain=explain,
     explains=EVERYTHING,

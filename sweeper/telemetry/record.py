@@ -96,9 +96,15 @@ def _replay(path: Path) -> Replay | None:
     values: dict[str, Any] = {}
     for key, value in json.loads(path.read_text()).items():
         if key in Replay.__dataclass_fields__:
-            several = isinstance(value, list)
-            values[key] = tuple(value) if several else float(value) if value == "NaN" else value
+            values[key] = _finite_words(value)
     return Replay(**values)
+
+
+def _finite_words(value: Any) -> Any:
+    """Lists as tuples; NaN and Infinity are written as words."""
+    if isinstance(value, list):
+        return tuple(_finite_words(item) for item in value)
+    return float(value) if isinstance(value, str) else value
 
 
 Rows = list[dict[str, Any]]

@@ -75,6 +75,12 @@ class Kept:
         value: torch.Tensor = F.__dict__[call.function](call.input, call.target, **call.options)
         return value
 
+    @property
+    def varied(self) -> bool:
+        """Its targets differ, so that there is something to learn by heart."""
+        flat = self.call.target.reshape(-1)
+        return bool(flat.numel()) and bool((flat != flat[0]).any())
+
     def first(self, n: int) -> Kept:
         """The first ``n`` samples, where every tensor says which of its rows are whose."""
         tensors = list(tensors_in([self.args, self.kwargs]))
@@ -173,7 +179,8 @@ class Replayer(Observer):
             return found
         with _modes(roots):
             _set(roots, lambda m: not isinstance(m, _DropoutNd))
-            return _by_heart(found, self.kept[0].first(BATCH), roots)
+            batch = next((b for k in self.kept if (b := k.first(BATCH)).varied), None)
+            return _by_heart(found, batch, roots) if batch is not None else found
 
 
 @dataclass
@@ -265,7 +272,9 @@ def _by_heart(found: Replay, batch: Kept, roots: list[nn.Module]) -> Replay:
             break
     if not steps:
         return found
-    return replace(found, batch=batch.rows, batch_skill=best, batch_steps=steps)
+    # Worse than guessing all the time, or never finite.
+    skill = max(best, -1.0)
+    return replace(found, batch=batch.rows, batch_skill=skill, batch_steps=steps)
 
 
 def _train(batch: Kept, optimizer: torch.optim.Optimizer, until: float) -> tuple[int, float]:
