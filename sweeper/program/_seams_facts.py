@@ -39,11 +39,9 @@ def patch_model_facts(patch: Patch, current: Callable[[], Session | None]) -> No
             if session is None:
                 return original(self, state_dict, *args, **kwargs)
 
-            def load(state: Any) -> Any:
-                session.models.weights_loaded(self, state)
-                return original(self, state, *args, **kwargs)
-
-            return session.states.seam_load(self, state_dict, load)
+            return session.states.seam_load(
+                self, state_dict, lambda state: original(self, state, *args, **kwargs)
+            )
 
         return load_state_dict
 

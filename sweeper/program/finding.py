@@ -28,7 +28,6 @@ SHORTEST = 10
 """Steps from which a training counts as one (the least that can be judged)."""
 ANOTHER = "the program trains another model later, which would be left as it is"
 COPY = "the program keeps a copy of the model, which would no longer match it"
-REBUILT = "the program loads the weights into a model built anew, which lacks what was added"
 
 
 class Models:
@@ -51,7 +50,6 @@ class Models:
         self.entered = False
         """A module was called with gradients, or a step came without: nothing is looked for."""
         self._hooks: list[Any] = []
-        self._added: dict[str, str] = {}  # last part of a parameter's name -> remedy
 
     @property
     def callable(self) -> bool:
@@ -147,24 +145,15 @@ class Models:
 
     def _operate(self) -> None:
         for remedy, callback in self.callbacks:
-            before = [set(_names(root)) for root in self.roots]
+            before = [shapes_of(root) for root in self.roots]
             copies = [copies_of(root, self.roots) for root in self.roots]
             self.operating = remedy
             callback(self.roots)
             self.operating = ""
-            for root, names, known in zip(self.roots, before, copies, strict=True):
-                if added := set(_names(root)) - names:
-                    if remedy and any(shapes_of(copy) != shapes_of(root) for copy in known):
-                        self.session.refuse(remedy, COPY)
-                    self._added |= {_last(name): remedy for name in added}
-
-    def weights_loaded(self, module: nn.Module, names: Iterable[str]) -> None:
-        """``module`` is about to be given weights under ``names``."""
-        if not self._added or any(module is part for root in self.roots for part in root.modules()):
-            return
-        for name in set(names) - set(module.state_dict()):
-            if remedy := self._added.get(_last(name)):
-                self.session.refuse(remedy, REBUILT)
+            for root, shapes, known in zip(self.roots, before, copies, strict=True):
+                changed = shapes_of(root)
+                if remedy and changed != shapes and any(shapes_of(c) != changed for c in known):
+                    self.session.refuse(remedy, COPY)
 
     def succeeded(self, optimizer: torch.optim.Optimizer) -> None:
         """``optimizer`` took over from the one that trained so far."""
@@ -179,15 +168,6 @@ class Models:
         for remedy in self.reaching:
             self.session.refuse(remedy, ANOTHER)
         self.session.notify("another_model")
-
-
-def _names(root: nn.Module) -> list[str]:
-    return [name for name, _ in root.named_parameters(remove_duplicate=False)]
-
-
-def _last(name: str) -> str:
-    """The last two parts of a parameter's name: what a remedy added, wherever it is."""
-    return ".".join(name.split(".")[-2:])
 
 
 def holders_of(roots: Iterable[nn.Module]) -> dict[int, nn.Module]:

@@ -186,6 +186,18 @@ def module_by_path(roots: list[nn.Module]) -> dict[str, nn.Module]:
     return found
 
 
+PARAMETRIZED = ".parametrizations."
+"""In paths of parameters from which torch computes a weight."""
+
+
+def layer_of(path: str) -> str:
+    """Path of the module that computes with the parameter of a path: ``0:a.weight`` -> ``0:a``."""
+    if PARAMETRIZED in path:
+        return path.partition(PARAMETRIZED)[0]
+    module, dot, _ = path.rpartition(".")
+    return module if dot else path[: path.find(":") + 1]
+
+
 def parameter_paths(roots: list[nn.Module]) -> dict[int, str]:
     """id(parameter) -> path, as `module_paths`; a tied parameter keeps its first name."""
     paths: dict[int, str] = {}

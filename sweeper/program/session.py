@@ -141,7 +141,8 @@ class Session:
         The place for surgery; ``first`` puts it before what the other callbacks shall see.
         """
         callbacks = self.models.callbacks
-        callbacks.insert(0 if first else len(callbacks), (self.remedy, callback))
+        faults = sum(not remedy for remedy, _ in callbacks)  # they belong to the program
+        callbacks.insert(faults if first else len(callbacks), (self.remedy, callback))
         self._reaches_models()
 
     def on_input(self, callback: Callable[..., tuple[Any, Any]]) -> None:

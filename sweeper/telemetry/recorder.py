@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from sweeper.program.checkpoints import grad_wanted
 from sweeper.program.models import (
+    layer_of,
     module_by_path,
     optimizer_parameters,
     parameter_paths,
@@ -121,7 +122,7 @@ class Recorder(Observer):
                 for p in r.parameters()
                 if not is_lazy(p) and p.dim() >= 2 and id(p) in paths
             ]
-            wanted.sort(key=lambda item: order.get(item[0].rpartition(".")[0], len(order)))
+            wanted.sort(key=lambda item: order.get(layer_of(item[0]), len(order)))
             self.layers = LayerSampler(wanted) if wanted else None
         if self.activations is None or not self.activations.running:
             sampler = ActivationSampler(facts.watch_points, module_by_path(roots), self.swapped_to)

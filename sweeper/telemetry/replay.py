@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -157,7 +158,11 @@ class Replayer(Observer):
         if not self.kept or not self.session.step:
             return
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-        with self.session.unwatched(), torch.random.fork_rng(devices=devices):
+        with (
+            self.session.unwatched(),
+            torch.random.fork_rng(devices=devices),
+            warnings.catch_warnings(action="ignore"),  # of passes that the program did not make
+        ):
             found = self._answers()
         path = self.folder / FILE
         aside = path.with_suffix(".part")

@@ -54,6 +54,10 @@ OPTIMIZERS = (
 )  # fmt: skip
 
 
+ONE_OBJECT = ("schedulers.py", "optimizers.py")
+"""Programs of which there are many that differ in one object only."""
+
+
 @dataclass(frozen=True)
 class Style:
     """One way to write a training program; ``words`` is what follows ``sweeper fix``."""
@@ -61,7 +65,7 @@ class Style:
     name: str
     words: tuple[str, ...]
     faults: bool = True
-    """Also inject faults; not into each of many programs that differ in one object only."""
+    """Also inject faults."""
 
     @property
     def program(self) -> Program:
@@ -142,7 +146,7 @@ def _styles() -> tuple[Style, ...]:
     lines |= {f"torch.optim.{name}": f"optimizers.py {name}" for name in OPTIMIZERS}
     lines["optimizer of its own"] = "optimizers.py Lion"
     return tuple(
-        Style(name, tuple(line.split()), faults="schedulers.py" not in line and "optim" not in line)
+        Style(name, tuple(line.split()), faults=not line.startswith(ONE_OBJECT))
         for name, line in lines.items()
     )
 
