@@ -166,7 +166,13 @@ def _check_length(program: Program, outcome: Outcome) -> None:
 
 
 def _crash_text(program: Program, outcome: Outcome) -> str:
+    held = (
+        "\nIts files were contained by redirected calls, for want of an overlay: what other "
+        "programs and libraries write is refused then, which may be the reason"
+        if outcome.containment == "redirect"
+        else ""
+    )
     return (
         f"{program.name} crashes by itself after {outcome.steps} steps, "
-        f"without any change of ours: {outcome.error}\n{outcome.traceback.strip()}"
+        f"without any change of ours: {outcome.error}\n{outcome.traceback.strip()}{held}"
     )

@@ -28,6 +28,25 @@ _ON_FIRST = (
 _ON_BOTH = ("os.rename", "os.link", "os.symlink")
 
 
+_NATIVE_WRITERS = (
+    *(
+        "av",
+        "catboost",
+        "duckdb",
+        "faiss",
+        "fiona",
+        "itk",
+        "leveldb",
+        "lightgbm",
+        "lmdb",
+        "netCDF4",
+    ),
+    *("osgeo", "plyvel", "polars", "rasterio", "rocksdict", "SimpleITK", "soundfile", "tables"),
+    *("netCDF4", "tensorflow", "tiledb", "vaex", "xgboost"),
+)
+"""Libraries that open files for writing in C, C++ or Rust, and that nobody redirects."""
+
+
 class Files:
     """Handlers of the events of files."""
 
@@ -45,6 +64,15 @@ class Files:
             **dict.fromkeys(_ON_FIRST, lambda path, *_: self._changed(path)),
             **dict.fromkeys(_ON_BOTH, self._both),
         }
+
+    def ended(self) -> None:
+        """At the end of the run, where neither overlay nor kernel holds what such a library may
+        have written."""
+        if self.watch.other_code == "free":
+            for name in _NATIVE_WRITERS:
+                if name in sys.modules:
+                    what = f"imports {name}, whose files nothing here contains"
+                    self.watch.seen(what, happened=True)
 
     def _open(self, path: Any, mode: Any, flags: int) -> None:
         if flags & _WRITING:

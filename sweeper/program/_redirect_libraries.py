@@ -2,7 +2,7 @@
 
 | what | why |
 |---|---|
-| `sqlite3`, `safetensors`, `tokenizers`, `torch` (`_CALLS`) | they open paths in C, C++ or Rust |
+| `sqlite3`, `torch`, `safetensors`, `h5py`, ... (`_CALLS`) | they open paths in C, C++ or Rust |
 | `subprocess.Popen` | working directory and arguments that this run wrote become real places |
 | `PYTHONPATH` with a `sitecustomize` | Python programs that the program starts are redirected too |
 | a finder at the end of `sys.meta_path` | modules this run wrote can be imported |
@@ -38,6 +38,23 @@ _CALLS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("connect", 0, "database", "database"),
         ("dbapi2.connect", 0, "database", "database"),
     ),
+    "h5py": (("File.__init__", 1, "name", "by mode"),),
+    "pyarrow": (
+        ("OSFile", 0, "path", "by mode"),
+        ("memory_map", 0, "path", "by mode"),
+    ),
+    "pyarrow.parquet": (
+        ("write_table", 1, "where", "replace"),
+        ("read_table", 0, "source", "read"),
+        ("ParquetFile.__init__", 1, "source", "read"),
+        ("ParquetWriter.__init__", 1, "where", "replace"),
+    ),
+    "pyarrow.feather": (
+        ("write_feather", 1, "dest", "replace"),
+        ("read_table", 0, "source", "read"),
+        ("read_feather", 0, "source", "read"),
+    ),
+    "cv2": (("imwrite", 0, "filename", "replace"), ("imread", 0, "filename", "read")),
     "tokenizers": (
         ("Tokenizer.save", 1, "path", "replace"),
         ("Tokenizer.from_file", 0, "path", "read"),
@@ -112,7 +129,7 @@ def _patch_of(
             for part in parts:
                 owner = getattr(owner, part, None)
             original = getattr(owner, name, None)
-            if original is None:
+            if owner is None or original is None:
                 continue  # another version of the library
             new = _with_place(redirect, original, index, keyword, access)
             # The first argument of a class's own method is the class, of an object's the object.
@@ -138,6 +155,9 @@ def _with_place(
         elif access == "mapping":  # UntypedStorage.from_file(filename, shared, nbytes)
             shared = options.get("shared", len(args) > 1 and args[1])
             path = redirect.place(path, "change" if shared else "read")
+        elif access == "by mode":  # File(name, mode="r")
+            mode = options.get("mode", values[index + 1] if index + 1 < len(values) else "r")
+            path = redirect.place(path, "read" if mode in (None, "r", "rb") else "change")
         else:
             path = redirect.place(path, "change" if access == "folder" else access)
         if index < len(values):

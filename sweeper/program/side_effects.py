@@ -128,10 +128,10 @@ class Watch:
         from sweeper.program import _outside_clients, _outside_files, _outside_network
         from sweeper.program._outside_programs import Programs
 
-        network = _outside_network.Network(self)
-        for part in (network, Programs(self), _outside_files.Files(self)):
+        network, files = _outside_network.Network(self), _outside_files.Files(self)
+        for part in (network, files, Programs(self)):
             self._handlers.update(part.handlers())
-        self._at_end.append(network.ended)
+        self._at_end += [network.ended, files.ended]
         _outside_clients.install(self)
         handlers, busy = self._handlers, self._busy
 

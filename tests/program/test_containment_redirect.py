@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import glob
+import importlib
 import io
 import os
 import pickle
 import random
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +171,43 @@ def test_databases_with_and_without_uri(redirected: Path) -> None:
     connection.close()
     memory = sqlite3.connect(":memory:")
     memory.close()
+
+
+def test_libraries_in_other_languages_get_the_real_places(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins with the real entry points of h5py, pyarrow and OpenCV, whose C code would open
+    the path that it is given."""
+    fakes = tmp_path / "fakes"
+    (fakes / "pyarrow").mkdir(parents=True)
+    (fakes / "h5py.py").write_text(
+        "class File:\n    def __init__(self, name, mode='r', **rest): self.name = name\n"
+    )
+    (fakes / "cv2.py").write_text("def imwrite(filename, img): return filename\n")
+    (fakes / "pyarrow/__init__.py").write_text("def OSFile(path, mode='r'): return path\n")
+    (fakes / "pyarrow/parquet.py").write_text("def write_table(table, where): return where\n")
+    monkeypatch.syspath_prepend(str(fakes))
+    scratch = (tmp_path / "scratch").resolve()
+    redirect = Redirect(str(scratch), [], str(home))
+    try:
+        _redirect_libraries.install(redirect)
+        h5py, cv2, pyarrow = (importlib.import_module(n) for n in ("h5py", "cv2", "pyarrow"))
+        parquet = importlib.import_module("pyarrow.parquet")
+        written = f"{scratch}/files{home}"
+        assert h5py.File("a").name == h5py.File("a", "r").name == str(home / "a")
+        assert h5py.File("a", mode="a").name == f"{written}/a"
+        assert Path(f"{written}/a").read_text() == "original a"  # opened for appending: a copy
+        assert h5py.File(home / "a").name == f"{written}/a"
+        assert cv2.imwrite("b", None) == f"{written}/b"
+        assert pyarrow.OSFile("sub/c") == str(home / "sub/c")
+        assert pyarrow.OSFile("sub/c", "wb") == f"{written}/sub/c"
+        assert parquet.write_table(None, where="new") == f"{written}/new"
+        in_memory = io.BytesIO()
+        assert parquet.write_table(None, in_memory) is in_memory
+    finally:
+        redirect.uninstall()
+        for name in ("h5py", "cv2", "pyarrow", "pyarrow.parquet"):
+            sys.modules.pop(name, None)
 
 
 def test_pipes_and_devices_are_left_alone(redirected: Path) -> None:

@@ -397,6 +397,22 @@ def test_programs_that_could_overwrite_files_are_refused_in_the_baseline_already
     assert effect.refused and effect.consent
 
 
+def test_libraries_that_write_by_themselves_are_named_where_nothing_holds_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.root / "lmdb.py").write_text("")
+
+    def program() -> None:
+        sys.path.insert(0, str(place.root))
+        __import__("lmdb")
+
+    assert effects_of(place, program, kind="redirect") == ()  # the kernel would refuse
+    monkeypatch.setattr(containment, "forbid_writes", lambda kept: "switched off")
+    (effect,) = effects_of(place, program, kind="redirect")
+    assert effect.what == "imports lmdb, whose files nothing here contains"
+    assert effect.consent and not effect.refused
+
+
 def test_modes_and_times_are_not_left_to_a_kernel_that_only_refuses_writes(place: Place) -> None:
     def program() -> None:
         subprocess.run(["ls"], check=True, capture_output=True)
