@@ -45,12 +45,17 @@ def refusal(facts: Facts) -> str:
     return _hints.without_rate(facts)
 
 
+FAR = 100.0
+"""Factor between the program's peak and the customary rate that leaves room for a rate between."""
+
+
 def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
     """Decades from the program's own peak towards what the diagnosis says, the customary rate among
     them.
 
     A tenth first (AUTOTRAINER and Smith 2017 move by factors of ten), then the customary rate of
-    the optimizer where it lies on that side, then further.
+    the optimizer where it lies on that side, then further. A customary rate more than two decades
+    away may be wrong for this model by one: the rate between comes next.
     """
     peak = _hints.peak_rate(facts)
     custom = customary_rate(_hints.optimizer_name(facts), facts)
@@ -65,6 +70,8 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
         if math.isfinite(custom) and (custom < peak / 2 if down > up else custom > peak * 2)
         else []
     )
+    if first and max(custom / peak, peak / custom) > FAR:
+        first.append(custom * 10 if down > up else custom / 10)
     wanted = [*first, *(peak * step for step in steps)]
     return _values.distinct([v for v in wanted if SEARCHED[0] <= v <= SEARCHED[1]], ratio=2.0)
 
