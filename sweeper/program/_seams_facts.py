@@ -13,6 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR  # noqa: F401 - one more scheduler to be known
 
+from sweeper.program.hooks import laid_aside
 from sweeper.program.session import Session
 
 Patch = Callable[[Any, str, Callable[[Any], Any]], None]
@@ -50,6 +51,18 @@ def patch_model_facts(patch: Patch, current: Callable[[], Session | None]) -> No
         if "__init__" in scheduler.__dict__:
             patch(scheduler, "__init__", make_scheduler)
     patch(torch.nn.Module, "load_state_dict", make_load)
+
+    def make_save(original: Any) -> Any:
+        @functools.wraps(original)
+        def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
+            session = current()
+            with laid_aside(obj, session.roots if session else ()):
+                return original(obj, *args, **kwargs)
+
+        return save
+
+    for owner in (torch, torch.serialization):
+        patch(owner, "save", make_save)
 
     def make_compile(original: Any) -> Any:
         @functools.wraps(original)

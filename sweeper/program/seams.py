@@ -23,6 +23,7 @@ Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``...
 | ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy in eval |
 | ``LRScheduler.__init__`` | facts |
 | ``Module.load_state_dict`` | pretrained weights are never reinitialised |
+| ``torch.save`` | a saved model carries no hook of the watcher |
 | ``torch.compile``, ``Module.compile`` | off: seams need eager code |
 | ``torch.distributed.init_process_group`` | one process needs no port; more cannot be watched |
 | ``torch.multiprocessing.spawn`` | one process is run here; more cannot be watched |

@@ -1,0 +1,53 @@
+"""A watched program saves the model that it would save alone."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from torch import nn
+
+from sweeper.program.hooks import Hook, laid_aside
+from tests.conftest import Runner
+
+
+def test_a_whole_model_loads_back_with_known_classes_only(run: Runner) -> None:
+    seen = run("saves_model")
+    assert seen.outcome.status == "finished", seen.outcome.error
+    assert "loaded 178" in seen.output
+    assert len(seen.record.series("accuracy")) == 12  # the hooks came back
+
+
+def test_hooks_come_back_in_their_order_and_the_programs_own_stay() -> None:
+    calls: list[str] = []
+
+    def own(*_: Any) -> None:
+        calls.append("own")
+
+    model = nn.Linear(2, 1)
+    model.register_forward_hook(Hook(lambda *_: calls.append("watch")))
+    handle = model.register_forward_hook(own)
+    with laid_aside([{"net": model}], ()):
+        model(torch.ones(1, 2))
+        assert calls == ["own"]
+    model(torch.ones(1, 2))
+    assert calls == ["own", "watch", "own"]
+    handle.remove()
+    model(torch.ones(1, 2))
+    assert calls == ["own", "watch", "own", "watch"]
+
+
+def test_a_save_that_fails_leaves_the_hooks_in_place() -> None:
+    calls: list[int] = []
+    model = nn.Linear(2, 1)
+    model.register_forward_pre_hook(Hook(lambda *_: calls.append(1)))
+    try:
+        with laid_aside(model, ()):
+            torch.save((model, lambda: 0), io.BytesIO())
+    except Exception:
+        pass
+    else:
+        raise AssertionError("a lambda cannot be saved")
+    model(torch.ones(1, 2))
+    assert calls == [1]
