@@ -30,6 +30,8 @@ def edit(script: Script, fix: Fix, facts: Facts) -> Placed:
         raise Unsure(f"{len(own)} places clip gradients already")
     if facts.clips and not own:
         raise Unsure("the program clips its gradients elsewhere already")
+    if own and not facts.clips:
+        raise Unsure(f"the clip in line {own[0].lineno} was not called in the run")
     if own:
         return Placed(pieces=_changed(script, own[0], amount), note=note)
     step = step_of(script, facts)

@@ -21,6 +21,8 @@ def edit(script: Script, fix: Fix, facts: Facts) -> Placed:
             pieces.append(script.replaced(node.args[0], "True"))
     if not pieces:
         raise Unsure("no place in the file switches requires_grad off")
+    if len(pieces) > 1:
+        raise Unsure(f"{len(pieces)} places switch requires_grad off")
     note = "the optimizer gets its parameters in another order" if facts.clips else ""
     return Placed(pieces=tuple(pieces), note=note)
 

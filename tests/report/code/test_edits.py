@@ -10,7 +10,7 @@ import pytest
 from sweeper.remedies import all_remedies
 from sweeper.report.code import all_edits
 from sweeper.report.code.init import GAINS
-from sweeper.types import ActivationSite, LayerFact, LoaderFact
+from sweeper.types import ActivationSite, ClipFact, LayerFact, LoaderFact
 from tests.report.code.sources import FACTS, LAYERS, LOADER, SCRIPT, SGD, change, edited, unsure
 
 NO_ONE_PLACE = {"standardise_inputs", "clamp_outliers", "residual"}
@@ -148,9 +148,12 @@ def test_the_programs_own_clip_is_changed() -> None:
         "    optimizer.step()",
         "    nn.utils.clip_grad_value_(model.parameters(), 0.5)\n    optimizer.step()",
     )
-    assert edited({"clip_norm": 1.0}, source)[1] == (
+    seen = (ClipFact(kind="value", max_norm=0.5, norm_type=2.0, calls=100),)
+    assert edited({"clip_norm": 1.0}, source, clips=seen)[1] == (
         "+nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
     )
+    assert "was not called" in unsure({"clip_norm": 1.0}, source)
+    assert "elsewhere" in unsure({"clip_norm": 1.0}, clips=seen)
 
 
 def test_clip_under_a_scaler_unscales_first() -> None:
@@ -485,6 +488,8 @@ def test_frozen_parts() -> None:
     ]
     method = SCRIPT.replace("optimizer =", "model[0].requires_grad_(False)\noptimizer =", 1)
     assert edited({"unfreeze": True}, method)[1] == "+model[0].requires_grad_(True)"
+    teacher = source + "for p in teacher.parameters():\n    p.requires_grad = False\n"
+    assert "2 places" in unsure({"unfreeze": True}, teacher)
 
 
 def test_parameters_of_a_part() -> None:
