@@ -106,8 +106,10 @@ def test_remarks_count_the_runs(tmp_path: Path) -> None:
     assert remarks(trials) == [
         "the program connects to a:1 (t.py:3): in 1 of 3 runs",
         "downloads by x: in 1 of 3 runs",
-        ("the program connects to a:1 (t.py:3), "
-         "which was refused without --allow-side-effects: in 1 of 3 runs"),
+        (
+            "the program connects to a:1 (t.py:3), "
+            "which was refused without --allow-side-effects: in 1 of 3 runs"
+        ),
     ]
     assert told(trials[0].folder) == [
         "side effect: the program connects to a:1 (t.py:3)",
