@@ -37,8 +37,10 @@ def run_under_fix(program: Program, fix_path: Path, seed: int) -> int:
         )  # fmt: skip
         outcome = run_job(job)
         sys.stdout.flush()
-        if outcome.status == "program_error":
-            return outcome.exit_code or 1  # its traceback is on stderr already
+        if outcome.status == "program_error":  # its traceback is on stderr already
+            for name, reason in outcome.refused.items():
+                print(f"sweeper: {name}: {reason}", file=sys.stderr)
+            return outcome.exit_code or 1
         from sweeper.execution.trials import unconfirmed
         from sweeper.telemetry.record import read_record
 

@@ -146,7 +146,7 @@ class Models:
     def _operate(self) -> None:
         for remedy, callback in self.callbacks:
             before = [shapes_of(root) for root in self.roots]
-            copies = [copies_of(root, self.roots) for root in self.roots]
+            copies = [self._following(root) for root in self.roots]
             self.operating = remedy
             callback(self.roots)
             self.operating = ""
@@ -154,6 +154,15 @@ class Models:
                 changed = shapes_of(root)
                 if remedy and changed != shapes and any(shapes_of(c) != changed for c in known):
                     self.session.refuse(remedy, COPY)
+
+    def _following(self, root: nn.Module) -> list[nn.Module]:
+        """Living models of the same kind that may be averages or targets of ``root``: not trained
+        themselves, not loaded from elsewhere."""
+        return [
+            copy
+            for copy in copies_of(root, self.roots)
+            if not any(p.grad is not None or p in self.session.states for p in copy.parameters())
+        ]
 
     def succeeded(self, optimizer: torch.optim.Optimizer) -> None:
         """``optimizer`` took over from the one that trained so far."""

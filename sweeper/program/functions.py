@@ -23,7 +23,7 @@ from sweeper.program.graph import (
     modes_in_force,
     push_mode,
 )
-from sweeper.program.models import module_paths
+from sweeper.program.models import module_paths, path_outside
 
 Replacement = Callable[[torch.Tensor], torch.Tensor]
 Follower = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -116,14 +116,14 @@ class FunctionMode(TorchFunctionMode):
                 return _activated(function, follower, value, _in_place(called, args, kwargs))
         return func(*args, **kwargs)
 
-    def _path(self) -> str | None:
+    def _path(self) -> str:
         if not self.stack.running:
             return ""
         module = self.stack.running[-1]
         if not self._paths:
             self._paths = module_paths(self.roots())
         path: str | None = module.__dict__.get(PATH, self._paths.get(id(module)))
-        return path
+        return path if path is not None else path_outside(module)
 
 
 def _with_input(func: Any, args: Any, kwargs: Any, value: torch.Tensor) -> Any:

@@ -168,6 +168,12 @@ def _prefixes(roots: list[nn.Module]) -> list[str]:
     ]
 
 
+def path_outside(module: nn.Module) -> str:
+    """What stands for the path of a module that is part of no root (it keeps its layers in a plain
+    list)."""
+    return f"?{type(module).__name__}"
+
+
 def module_paths(roots: list[nn.Module]) -> dict[int, str]:
     """id(module) -> path; with several roots a path begins with the root's position (``1:fc``)."""
     paths: dict[int, str] = {}

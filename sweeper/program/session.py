@@ -138,7 +138,7 @@ class Session:
     def on_model(self, callback: ModelCallback, *, first: bool = False) -> None:
         """``callback(roots)`` once, before the first forward after the first optimizer.
 
-        The place for surgery; ``first`` puts it before what the other callbacks shall see.
+        The place for surgery; ``first`` puts it before those of the other remedies.
         """
         callbacks = self.models.callbacks
         faults = sum(not remedy for remedy, _ in callbacks)  # they belong to the program
@@ -234,7 +234,10 @@ class Session:
         self.applied.setdefault(remedy, {}).update(evidence)
 
     def refuse(self, remedy: str, reason: str) -> NoReturn:
-        """The remedy cannot apply to this program: the run ends as not applied."""
+        """The remedy cannot apply to this program: surgery is undone, the run ends as not
+        applied."""
+        if self.surgeon is not None:
+            self.surgeon.take_back()
         self.refused[remedy] = reason
         self.stop_reason = "not_applied"
         raise NotApplied(f"{remedy}: {reason}")

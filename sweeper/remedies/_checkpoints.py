@@ -6,6 +6,7 @@ optimizer state. Both are put aside until then. Imports torch: child only.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,19 @@ class Checkpoints:
         if not added:
             return state
         self._states.append((module, added))
-        rest = type(state)((k, v) for k, v in state.items() if k not in added)  # type: ignore[call-arg]
-        if hasattr(state, "_metadata"):
-            rest._metadata = state._metadata  # type: ignore[attr-defined]
+        rest = OrderedDict((k, v) for k, v in state.items() if k not in added)
+        rest.__dict__.update(getattr(state, "__dict__", {}))  # torch's versions of the modules
         return rest
+
+    def completed(self, module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state of a plain program with the present values of what surgery added."""
+        own = module.state_dict()
+        added = {k: v for k, v in own.items() if _is_added(k) and k not in state}
+        if not added:
+            return state
+        whole = OrderedDict({**state, **added})
+        whole.__dict__.update(getattr(state, "__dict__", {}))
+        return whole
 
     def fill(self, layer: nn.Module, name: str, part: nn.Module) -> None:
         """Load what was put aside for this part of a layer."""

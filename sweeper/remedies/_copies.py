@@ -5,7 +5,8 @@ encoder beside the trained one. Surgery on the model is done on them too. Import
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,7 @@ class Copies:
     def __init__(self, roots: list[nn.Module], trained: set[int], states: States) -> None:
         living = living_modules()
         self._known = weakref.WeakSet(living)
+        self._operated = weakref.WeakSet(m for root in roots for m in root.modules())
         self._of: dict[int, list[nn.Module]] = {}
         others: dict[Key, list[nn.Module]] = {}
         for module in living:
@@ -54,15 +56,23 @@ class Copies:
             known = self.of(part)
             if name in parts and not any(parts[name] is other for other in known):
                 self._of[id(part)] = [*known, parts[name]]
-        self._known.update(parts.values())
+        self._operated.update(parts.values())
 
-    def model_of(self, fresh: nn.Module, roots: Iterable[nn.Module]) -> nn.Module | None:
-        """The module that ``fresh``, built after the surgery, is another instance of; if any."""
-        key = _key(fresh)
-        if key is None or fresh in self._known:
+    def model_of(
+        self, other: nn.Module, state: Mapping[str, Any], roots: Iterable[nn.Module]
+    ) -> nn.Module | None:
+        """The module that ``other`` becomes another instance of by loading ``state``, if any.
+
+        It was built after the surgery, or it is given the very values of the model (a target
+        network at its first update). Anything else of the same class is a model of its own.
+        """
+        key = _key(other)
+        if key is None or other in self._operated:
             return None
         found = [m for root in roots for m in root.modules() if _key(m) == key]
-        return found[0] if len(found) == 1 else None
+        if len(found) != 1 or (other in self._known and not _holds(state, found[0])):
+            return None
+        return found[0]
 
 
 _NONE: Key = (nn.Module, ())
@@ -94,6 +104,17 @@ def _same_values(module: nn.Module, other: nn.Module) -> bool:
     return all(a.device == b.device and torch.equal(a, b) for a, b in pairs) and any(
         bool((a != a.flatten()[0]).any()) for a, _ in pairs if a.numel()
     )
+
+
+def _holds(state: Mapping[str, Any], module: nn.Module) -> bool:
+    """Whether a state is that of the module as it is now."""
+    for name, parameter in _own_parameters(module):
+        given = state.get(name)
+        if not isinstance(given, torch.Tensor) or given.shape != parameter.shape:
+            return False
+        if not torch.equal(given.detach().to(parameter), parameter):
+            return False
+    return True
 
 
 def _both_loaded(module: nn.Module, other: nn.Module, states: States) -> bool:

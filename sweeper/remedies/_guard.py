@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 def operate(session: Session, remedy: str, surgery: Callable[[Operation], None]) -> None:
     """Let ``surgery`` at the models once they are found."""
     guard = session.surgeon if isinstance(session.surgeon, Guard) else Guard(session)
-    session.on_model(lambda roots: surgery(guard.begin(remedy, roots)))
+
+    def start(roots: list[nn.Module]) -> None:
+        with session.unwatched():  # a parametrised weight is a call of a module
+            surgery(guard.begin(remedy, roots))
+
+    session.on_model(start)
 
 
 class Guard:
@@ -64,7 +69,6 @@ class Guard:
             reason = f"the program's {which} pass fails with it: {_short(error)}"
             if which == "forward":
                 return self._without(call, reason)
-            self._take_all_back()
             self._refuse_all(reason)
 
     def _without(self, call: Call, reason: str) -> Any:
@@ -80,10 +84,10 @@ class Guard:
                 if not self.operations:
                     raise
             else:
-                self._take_all_back()
                 self.session.refuse(operation.remedy, reason)
 
-    def _take_all_back(self) -> None:
+    def take_back(self) -> None:
+        """Everything as the program built it, last operation first."""
         for operation in reversed(self.operations):
             operation.undo()
         self._restore_buffers()
@@ -114,16 +118,16 @@ class Guard:
                 self.session.refused.setdefault(operation.remedy, reason)
 
     def state_loading(self, module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Another instance of the model, built after the surgery, is operated on before it takes
-        the model's state; what a model cannot take yet is kept for its own surgery."""
+        """Another instance of the model is operated on before it takes the model's state; what a
+        model cannot take yet is kept for its own surgery."""
         if self._copies is None:
             return self.checkpoints.put_aside(module, state)
-        model = self._copies.model_of(module, self.session.roots)
+        model = self._copies.model_of(module, state, self.session.roots)
         if model is not None:
             for operation in self.operations:
                 operation.repeat(model, module)
             self._copies.pair(model, module)
-        return state
+        return self.checkpoints.completed(module, state)
 
 
 def _short(error: Exception) -> str:

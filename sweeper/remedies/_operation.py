@@ -32,12 +32,14 @@ _ABSENT = object()
 
 @dataclass
 class Use:
-    """How often a changed place was called."""
+    """How often a changed place was called; a hook that asks is taken away by its first answer."""
 
     calls: int = 0
+    release: TakeBack = lambda: None
 
     def hit(self, *_: Any) -> None:
         self.calls += 1
+        self.release()
 
 
 class CountedFunction:
@@ -74,8 +76,7 @@ class Operation:
         self._take_back: list[TakeBack] = []
 
     def refuse(self, reason: str) -> NoReturn:
-        """The remedy cannot apply: everything as it was, and the run ends."""
-        self.undo()
+        """The remedy cannot apply."""
         self.session.refuse(self.remedy, reason)
 
     def refuse_lazy(self, modules: Iterable[nn.Module]) -> None:
@@ -139,10 +140,10 @@ class Operation:
         self._do(module, change)
 
     def count(self, module: nn.Module) -> None:
-        """Count the calls of a changed module, the model's own and not its copies'."""
+        """See whether a changed module is called, the model's own and not its copies."""
         use = Use()
-        handle = module.register_forward_hook(Hook(use.hit))
-        self._take_back.append(handle.remove)
+        use.release = module.register_forward_hook(Hook(use.hit)).remove
+        self._take_back.append(use.release)
         self.uses.append(use)
 
     def remember(self, modules: Iterable[nn.Module]) -> None:

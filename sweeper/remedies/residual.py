@@ -51,7 +51,7 @@ def apply(session: Session, value: FixValue) -> None:
         hidden = _surgery.hidden_modules(operation, _layers)
         layers = list(filter(_shortcut.keeps_shape, hidden))
         if not layers:
-            operation.refuse("no hidden layer that is trained keeps the shape of its input")
+            operation.refuse("no hidden layer keeps the shape of its input, or it is frozen")
         activated = facts is None or any(layer.followed_by for layer in _layers(facts))
         for layer in layers:
             mark = _shortcut.Marked() if activated else _shortcut.Added()

@@ -30,6 +30,7 @@ from sweeper.program.models import (
     left_out,
     module_paths,
     optimizer_parameters,
+    path_outside,
     rate_of,
 )
 from sweeper.program.session import LossCall, Session
@@ -168,7 +169,7 @@ class GraphFacts:
             if function is None or node.index not in self.graph.live:
                 continue
             module = self.modules.get(node.module)
-            path = self.paths.get(node.module, "")
+            path = self._path(module)
             as_module = module is not None and (
                 isinstance(module, ACTIVATION_MODULES) or bool(_composed_activation(module))
             )
@@ -187,6 +188,11 @@ class GraphFacts:
             )  # fmt: skip
         found.update(self._recurrent())
         return tuple(found.values())
+
+    def _path(self, module: nn.Module | None) -> str:
+        if module is None:
+            return ""
+        return self.paths.get(id(module), path_outside(module))
 
     def _recurrent(self) -> dict[str, ActivationSite]:
         return {
@@ -229,7 +235,7 @@ class GraphFacts:
                     hook = self.paths.get(n.module, path)
                 if n.operation in ACTIVATIONS:
                     function = ACTIVATIONS[n.operation]
-                    where = self.paths.get(n.module, "")
+                    where = self._path(module)
                     can_swap = where in swappable or f"{where}|{function}|{n.site}" in swappable
                     break
                 if self.graph.is_weight(n) or n.operation in NORM_OPERATIONS:
