@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,3 +87,9 @@ def no_history() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEPER_HISTORY", "off")
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heard() -> None:
+    """A shell has its background jobs ignore SIGINT, and everything that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
