@@ -124,6 +124,7 @@ def run_job(job: Job) -> Outcome:
 
 def _run(job: Job, session: Session, finish: Any) -> Outcome:
     from sweeper.program.session import BudgetReached, NotApplied
+    from sweeper.program.tracebacks import traceback_text
 
     try:
         for name, value in job.fault.items():
@@ -145,7 +146,7 @@ def _run(job: Job, session: Session, finish: Any) -> Outcome:
     except BaseException as error:
         if session.stop_reason:  # the program turned the budget's exception into one of its own
             return finish(session.stop_reason)  # type: ignore[no-any-return]
-        text = traceback.format_exc()
+        text = traceback_text(error)
         sys.stderr.write(text)
         status = "out_of_memory" if _out_of_memory(error) else "program_error"
         if isinstance(error, Exception) and status == "program_error":
