@@ -5,6 +5,7 @@ Observers read, they never write training state and never draw random numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,3 +77,12 @@ class Observer:
 
     def program_ended(self) -> None:
         """The program is over, by itself or by budget; the last chance to write."""
+
+
+def listening(observers: Iterable[Observer], method: str) -> list[Callable[..., None]]:
+    """What is called of the observers at one seam: those that do something there."""
+    return [
+        getattr(observer, method)
+        for observer in observers
+        if getattr(type(observer), method) is not getattr(Observer, method)
+    ]

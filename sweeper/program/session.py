@@ -23,7 +23,7 @@ from sweeper.program.functions import FunctionChanges
 from sweeper.program.graph import tensors_in
 from sweeper.program.groups import GroupValue, GroupValues, Shape
 from sweeper.program.models import optimizer_parameters
-from sweeper.program.observer import Observer
+from sweeper.program.observer import Observer, listening
 from sweeper.program.passes import Passes
 from sweeper.program.states import States
 from sweeper.types import Facts
@@ -90,6 +90,7 @@ class Session:
         """It goes on to train another model, which is not looked at."""
         self.loaders: list[Any] = []
         self.observers: list[Observer] = []
+        self._listeners: dict[str, tuple[int, list[Callable[..., None]]]] = {}
         self.applied: dict[str, dict[str, Any]] = {}
         self.refused: dict[str, str] = {}
         self.functions = FunctionChanges()
@@ -299,10 +300,16 @@ class Session:
         """
         if self._silent:
             return
+        known, listeners = self._listeners.get(method, (0, []))
+        if known != len(self.observers):
+            listeners = listening(self.observers, method)
+            self._listeners[method] = len(self.observers), listeners
+        if not listeners:
+            return
         self.observing = True
         try:
-            for observer in self.observers:
-                getattr(observer, method)(*args)
+            for listener in listeners:
+                listener(*args)
         except Exception:
             if len(self.watch_errors) < MAX_WATCH_ERRORS:
                 self.watch_errors.append(traceback.format_exc())

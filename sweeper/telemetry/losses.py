@@ -223,12 +223,18 @@ class LossLog:
 
     def _fresh(self, calls: Sequence[_Call], sums: dict[Batch, Array]) -> dict[_Call, Array]:
         """For each call, which of its samples were not trained on before it."""
-        known = [(c, sums[c.batch]) for c in calls if c.batch is not None and c.batch in sums]
-        if not known:
-            return {}
-        mask = self.seen.fresh(np.concatenate([values for _, values in known]))
-        ends = np.cumsum([len(values) for _, values in known])
-        return dict(zip((c for c, _ in known), np.split(mask, ends[:-1]), strict=True))
+        told = [c for c in calls if c.batch is not None]
+        known = [(c, sums[c.batch]) for c in told if c.batch in sums]
+        fresh = {
+            c: np.zeros(c.batch.n, dtype=bool)
+            for c in told
+            if c.batch is not None and c.batch.repeated
+        }
+        if known:
+            mask = self.seen.fresh(np.concatenate([values for _, values in known]))
+            ends = np.cumsum([len(values) for _, values in known])
+            fresh |= dict(zip((c for c, _ in known), np.split(mask, ends[:-1]), strict=True))
+        return fresh
 
 
 class _Block:

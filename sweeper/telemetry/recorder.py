@@ -30,7 +30,7 @@ from sweeper.telemetry.facts import Collector, GraphFacts, Tracer, build_facts
 from sweeper.telemetry.layers import LayerSampler, global_norm
 from sweeper.telemetry.losses import LossLog
 from sweeper.telemetry.samples import Bags, Batch, SeenSamples, model_rows
-from sweeper.telemetry.schedule import activations_due, block_length, layers_due
+from sweeper.telemetry.schedule import activations_due, block_length, details_due, layers_due
 from sweeper.telemetry.signals import SignalWriter
 from sweeper.telemetry.targets import Targets
 from sweeper.types import Facts
@@ -88,6 +88,9 @@ class Recorder(Observer):
         self._backwards = 0
         self._clip_total: Any = None
         self._clip_limit = math.inf
+        self._details = True  # this step is looked at closely
+        self._norms: tuple[Any, Any] = (math.nan, math.nan)
+        """Before and after clipping; steps that are not looked at closely repeat the last ones."""
         self._layers_now = False
         self._stepping = False  # between the seams around a step: a closure is evaluated again
         self._non_finite = 0
@@ -151,11 +154,13 @@ class Recorder(Observer):
         else:
             self.collector.train_forwards += 1
             self.collector.eval_mode_forwards += 1
-        rows = model_rows(args, kwargs)
-        self._batch, self._given = None, rows
+        self._batch = self._given = None
+        if not self._details:
+            return
+        self._given = rows = model_rows(args, kwargs)
         if rows is not None:
             self._samples += len(rows)
-            self._batch = Batch(rows, self.seen)
+            self._batch = Batch(rows, self.seen, repeated=not self.seen.due(self.session.step))
             if not self.collector.input_dtype:
                 self.collector.input_of(rows)
         if (
@@ -182,7 +187,7 @@ class Recorder(Observer):
             if self.session.step:
                 self.evaluation.loss_call(call, value)
             return
-        if not value.requires_grad or self._stepping:
+        if not value.requires_grad or self._stepping or not self._details:
             return
         if self.tracer:
             self.tracer.loss(call)
@@ -253,7 +258,10 @@ class Recorder(Observer):
             self.collector.last_rates(optimizer)
         if optimizer is not self.session.primary:
             return
-        total = self._clip_total if self._clip_total is not None else global_norm(optimizer)
+        total = self._clip_total
+        if total is None:
+            total = global_norm(optimizer) if self._details else self._norms[0]
+        self._norms = (total, self._norms[1])
         self.buffer.put(grad_norm=total)
         step = self.session.step
         self._layers_now = self.layers is not None and layers_due(step)
@@ -271,7 +279,10 @@ class Recorder(Observer):
             or "clip_norm" in self.session.applied
             or self.collector.clips
         )
-        norm = global_norm(optimizer) if clipped else self.buffer.current["grad_norm"]
+        norm = self._norms[0]
+        if clipped:
+            norm = global_norm(optimizer) if self._details else self._norms[1]
+        self._norms = (self._norms[0], norm)
         rate = optimizer.param_groups[0].get("lr")
         if isinstance(rate, torch.Tensor):
             rate = rate.detach().clone().reshape(())
@@ -295,6 +306,7 @@ class Recorder(Observer):
             self._layers_now = False
         self._given = None
         samples, self._samples = self._samples, 0
+        self._details = details_due(step + 1)
         if samples and not self.losses.heard(len(self.buffer.rows)):  # a loss of the program's own
             self.losses.batch_sizes.append(samples)
             self.buffer.put(n=float(samples))

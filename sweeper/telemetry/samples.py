@@ -15,6 +15,8 @@ from sweeper.program.graph import tensors_in
 MAX_FEATURES = 4096
 MAX_SEEN = 2**22
 """Samples remembered (8 bytes each); later ones count as fresh whenever they come."""
+REPEATED_EVERY = 8
+"""Once a whole pass brought nothing fresh, the samples of every eighth step are looked at."""
 
 Sums = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -92,6 +94,15 @@ class SeenSamples:
         self._levels: list[Sums] = []
         """Sorted, each at least eight times as long as the next: few to search, cheap to add to."""
         self._vectors: dict[tuple[int, torch.device], torch.Tensor] = {}
+        self._repeated = 0  # samples in a row that were known
+
+    def due(self, step: int) -> bool:
+        """Whether to look at the samples of a training step.
+
+        Not at all of them where data repeats: as many samples in a row were known as there are.
+        Fresh ones that come later are noticed at most seven steps late.
+        """
+        return step % REPEATED_EVERY == 0 or self._repeated <= sum(map(len, self._levels))
 
     def checksum(self, rows: torch.Tensor) -> torch.Tensor:
         """``[n, ...]`` -> ``[n]`` on the same device."""
@@ -113,6 +124,7 @@ class SeenSamples:
         keys = _keys(checksums)
         fresh = ~self._found(keys)
         where = np.flatnonzero(fresh)
+        self._repeated = 0 if len(where) else self._repeated + len(keys)
         if len(where):
             new, first = np.unique(keys[where], return_index=True)
             fresh[:] = False
@@ -147,15 +159,28 @@ class Batch:
 
     Rows that are copied here (few) get their checksums later, together with those of other steps;
     of many rows the checksums are computed at once and nothing is kept.
+
+    Args:
+        repeated: its samples are taken as known, without a look (`SeenSamples.due`).
     """
 
-    __slots__ = ("held", "kept", "n", "sums")
+    __slots__ = ("held", "kept", "n", "repeated", "sums")
 
-    def __init__(self, rows: torch.Tensor | Bags, seen: SeenSamples, limit: int = 2**14) -> None:
+    def __init__(
+        self,
+        rows: torch.Tensor | Bags,
+        seen: SeenSamples,
+        limit: int = 2**14,
+        *,
+        repeated: bool = False,
+    ) -> None:
         self.n = len(rows)
+        self.repeated = repeated
         self.held = 0  # elements copied
         self.kept: torch.Tensor | Bags | None = None
         self.sums: torch.Tensor | None = None
+        if repeated:
+            return
         if isinstance(rows, Bags):
             self.kept = Bags(rows.ids.clone(), rows.offsets.clone())
             self.held = rows.ids.numel()

@@ -14,12 +14,23 @@ def layers_due(step: int) -> bool:
     return step % (25 if step < 500 else 50) == 0
 
 
+def details_due(step: int) -> bool:
+    """What the batch was, what was answered, gradient norms: every step of an ordinary run, and
+    every fourth beyond 2,000 steps. Loss and rate are taken at every step whatever its number.
+    """
+    return step < 2000 or step % 4 == 0 or layers_due(step)
+
+
 def activations_due(step: int) -> bool:
     """Start of a window of forwards for activation statistics."""
-    return step in (0, 1, 2, 10, 30, 100, 200, 300) or (step > 300 and step % 250 == 0)
+    if step <= 300:
+        return step in (0, 1, 2, 10, 30, 100, 200, 300)
+    return step % (250 if step < 2000 else 500) == 0
 
 
 def block_length(step: int) -> int:
     """Steps that are fetched and written together: the record is never further behind than this
     after a kill."""
-    return 20 if step < 200 else 50
+    if step < 200:
+        return 20
+    return 50 if step < 2000 else 100

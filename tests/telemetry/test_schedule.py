@@ -1,0 +1,75 @@
+"""What of a long run is looked at less often, and what never is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sweeper.telemetry.samples import Batch, SeenSamples, sum_up
+from sweeper.telemetry.schedule import details_due, layers_due
+from tests.conftest import Runner
+
+LONG = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+x = torch.randn(64, 3)
+y = (x[:, 0] > 0).long()
+model = nn.Linear(3, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(2200):
+    batch = slice(step % 8 * 8, step % 8 * 8 + 8)
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_a_long_run_keeps_every_loss_and_thins_the_rest(run: Runner, tmp_path: Path) -> None:
+    path = tmp_path / "long.py"
+    path.write_text(LONG)
+    record = run(path).record
+    assert len(record.series("loss")) == 2200
+    assert np.isfinite(record.series("loss")).all()
+    assert (record.series("lr") == 0.1).all()
+    looked = np.array([details_due(step) for step in range(2200)])
+    assert (np.isfinite(record.series("accuracy")) == looked).all()
+    assert looked[:2000].all() and 50 <= looked[2000:].sum() <= 60
+    # A gradient norm that was not taken is the last that was: never missing, never non-finite.
+    norm = record.series("grad_norm")
+    last = np.maximum.accumulate(np.where(looked, np.arange(2200), 0))
+    assert np.isfinite(norm).all() and (norm == norm[last]).all()
+    assert len(set(norm[2000:].tolist())) > 40
+    assert record.facts.batch_size == 8
+
+
+def test_layers_are_sampled_at_steps_that_are_looked_at() -> None:
+    assert all(details_due(step) for step in range(20_000) if layers_due(step))
+
+
+def rows(batch: Batch, seen: SeenSamples) -> np.ndarray:
+    sum_up([batch], seen)
+    sums = batch.known_sums(seen)
+    assert sums is not None
+    return seen.fresh(sums.numpy())
+
+
+def test_samples_are_looked_at_less_often_once_a_whole_pass_was_known() -> None:
+    seen, data = SeenSamples(), torch.randn(6, 4)
+    assert rows(Batch(data, seen), seen).all()
+    for part in (data[:3], data[3:]):
+        assert seen.due(9)
+        assert not rows(Batch(part, seen), seen).any()
+    assert seen.due(9)  # six known in a row, as many as there are
+    rows(Batch(data[:1], seen), seen)
+    assert [step for step in range(17) if seen.due(step)] == [0, 8, 16]
+    assert rows(Batch(torch.randn(2, 4), seen), seen).all()
+    assert seen.due(9)  # something fresh has come
+
+
+def test_a_repeated_batch_is_not_looked_at() -> None:
+    batch = Batch(torch.randn(5, 4), SeenSamples(), repeated=True)
+    assert (batch.n, batch.held, batch.kept, batch.sums) == (5, 0, None, None)
