@@ -27,6 +27,7 @@ def refusal(facts: Facts) -> str:
 
 def apply(session: Session, value: FixValue) -> None:
     frozen: list[nn.Parameter] = []
+    reached: set[int] = set()
 
     def operate(roots: list[nn.Module]) -> None:
         from sweeper.remedies import _surgery
@@ -48,8 +49,10 @@ def apply(session: Session, value: FixValue) -> None:
         session.confirm("unfreeze", parameters=len(frozen), with_gradient=0)
 
     def check(optimizer: Optimizer) -> None:
+        # Steps inside of backward clear each gradient before the next one comes.
         if session.step < 3:
-            session.confirm("unfreeze", with_gradient=sum(p.grad is not None for p in frozen))
+            reached.update(id(p) for p in frozen if p.grad is not None)
+            session.confirm("unfreeze", with_gradient=len(reached))
 
     session.on_model(operate, first=True)  # surgery leaves alone what is frozen
     session.before_step(check)
