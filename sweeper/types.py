@@ -327,7 +327,7 @@ class Facts:
     """Places where dropout is called as a function; the last entries of ``dropout``."""
     schedulers: tuple[str, ...] = ()
     lr_written_by_program: bool = False
-    """The rate changed between steps although no scheduler of torch was stepped."""
+    """The loop puts rates into the parameter groups (be they equal), no scheduler of torch does."""
     clips: tuple[ClipFact, ...] = ()
     grads_zeroed: bool = True
     """Gradients were cleared between steps."""
@@ -447,6 +447,9 @@ class Outcome:
     """What the program itself would have ended with."""
     containment: str = ""
     """Which file containment was on: overlay, redirect, or none."""
+    start: Literal["", "fresh", "imports", "prepared"] = ""
+    """From where the program was run: in a new process, in one forked after its imports, or in one
+    forked after all that its runs have in common. The record is the same."""
     device: str = "cpu"
     longest_gap: float = 0.0
     """Longest seconds without an optimizer step between the first one and the end."""

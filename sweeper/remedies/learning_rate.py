@@ -97,9 +97,10 @@ def effect(value: FixValue, record: RunRecord) -> str:
 
 def advice(value: FixValue, facts: Facts) -> str:
     name = facts.optimizers[0].name if facts.optimizers else "SGD"
-    where = "the peak of the loop's own schedule" if facts.lr_written_by_program else ""
     line = f"optimizer = torch.optim.{name}(..., lr={value:g})"
-    return f"{line}  # {where}" if where else line
+    if facts.lr_written_by_program:
+        line += f"  # and the rate that the loop writes into its groups: at most {value:g}"
+    return line
 
 
 def toward_baseline(value: FixValue, facts: Facts) -> tuple[FixValue, ...]:

@@ -308,6 +308,10 @@ class Collector:
     first_lr: dict[int, float] = field(default_factory=dict)
     last_lr: dict[int, float] = field(default_factory=dict)
     lr_changes: int = 0
+    built_lr: dict[int, Any] = field(default_factory=dict)
+    """id of an optimizer -> the very object that it was built with"""
+    lr_replaced: bool = False
+    """The loop put a rate into a group, be it an equal one."""
     own_steps: dict[int, int] = field(default_factory=dict)
     """id of an optimizer -> its steps"""
     sparse: set[int] = field(default_factory=set)
@@ -338,11 +342,18 @@ class Collector:
         if key in self.last_lr and self.last_lr[key] != rates[0]:
             self.lr_changes += 1
         self.last_lr[key] = rates[0]
+        rate = optimizer.param_groups[0].get("lr")
+        self.lr_replaced |= rate is not self.built_lr.get(key, rate)
         for parameter in optimizer_parameters([optimizer]):
             if parameter.grad is not None:
                 self.ever_grad.add(id(parameter))
                 if parameter.grad.is_sparse:
                     self.sparse.add(key)
+
+    def built(self, optimizer: torch.optim.Optimizer) -> None:
+        """A new optimizer; the rate in its first group is kept to be recognised."""
+        if optimizer.param_groups:
+            self.built_lr[id(optimizer)] = optimizer.param_groups[0].get("lr")
 
     def stepped(self, optimizer: torch.optim.Optimizer, session: Session) -> None:
         """Before a step: what is cheap enough to be looked at every time."""
@@ -462,7 +473,9 @@ class Collector:
             ),
             "dropout": tuple(rate for m in modules if (rate := _dropout_of(m)) > 0),
             "schedulers": tuple(self.schedulers),
-            "lr_written_by_program": self.lr_changes > 0 and not self.schedulers,
+            "lr_written_by_program": (
+                (self.lr_changes > 0 or self.lr_replaced) and not self.schedulers
+            ),
             "clips": tuple(
                 ClipFact(kind=k[0], max_norm=k[1], norm_type=k[2], calls=n)  # type: ignore[arg-type]
                 for k, n in self.clips.items()

@@ -106,6 +106,9 @@ class Recorder(Observer):
 
     # -- model -------------------------------------------------------------------------------------
 
+    def optimizer_built(self, optimizer: torch.optim.Optimizer) -> None:
+        self.collector.built(optimizer)
+
     def models_found(self, roots: list[nn.Module]) -> None:
         if self.tracer:
             self.tracer.start(roots, only_graph=not self.session.models.callable)

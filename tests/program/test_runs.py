@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sweeper.remedies import all_remedies
 from tests.conftest import PROGRAMS, Runner
 
 
@@ -82,6 +83,35 @@ def test_loss_is_undivided_and_accuracy_counted_over_an_accumulated_step(run: Ru
     assert np.abs(loss - np.array(printed)).max() < 1.0  # the program prints its second half only
     assert done.record.facts.backwards_per_step == 2
     assert set(done.record.series("n")) == {32.0}
+
+
+EQUAL_RATE = """
+import torch
+from torch import nn
+rate = float("0.1")
+model = nn.Linear(3, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(8):
+    {write}
+    loss = model(torch.randn(4, 3)).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("write", "written"), [('optimizer.param_groups[0]["lr"] = rate', True), ("pass", False)]
+)
+def test_a_loop_that_writes_an_equal_rate_writes_it(
+    run: Runner, tmp_path: Path, write: str, written: bool
+) -> None:
+    path = tmp_path / "equal_rate.py"
+    path.write_text(EQUAL_RATE.format(write=write))
+    facts = run(path).record.facts
+    assert facts.lr_written_by_program is written
+    advice = all_remedies()["learning_rate"].advice(0.01, facts)
+    assert ("the loop writes" in advice) is written
 
 
 def test_program_rate_schedule_and_clip_become_facts(run: Runner) -> None:
