@@ -19,6 +19,8 @@ from sweeper.types import Interval
 from sweeper.verification.intervals import wilson
 
 PACKAGE = Path(sweeper.__file__).resolve().parent
+KEEP_EVERY = 40
+"""Runs after which what was said is written down, so that a stopped command loses little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,11 @@ def judged(cases: Sequence[Case], cache: Path, jobs: int) -> dict[Path, dict[str
     if todo:
         context = multiprocessing.get_context("spawn")
         with context.Pool(jobs) as pool:
-            for folder, said in pool.imap_unordered(_say, todo, chunksize=4):
+            told = pool.imap_unordered(_say, todo, chunksize=4)
+            for place, (folder, said) in enumerate(told, start=1):
                 known[str(folder)] = said
-        cache.write_text(json.dumps({"version": version, "runs": known}))
+                if place % KEEP_EVERY == 0 or place == len(todo):
+                    cache.write_text(json.dumps({"version": version, "runs": known}))
     return {case.folder: known[str(case.folder)] for case in cases}
 
 
@@ -88,8 +92,9 @@ def _say(folder: Path) -> tuple[Path, dict[str, Any]]:
 def _version() -> str:
     """Hash of the source that decides what is said."""
     digest = hashlib.sha256()
-    rooms = [PACKAGE / "detectors", PACKAGE / "diagnosis", Path(__file__).parent]
-    for path in sorted(p for room in rooms for p in room.glob("*.py")):
+    rooms = [PACKAGE / "detectors", PACKAGE / "diagnosis"]
+    sources = sorted(p for room in rooms for p in room.glob("*.py"))
+    for path in (*sources, Path(__file__).with_name("peers.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -11,6 +11,7 @@ from sweeper.detectors._measure import from_replay, from_steps
 from sweeper.detectors._stats import mean
 from sweeper.detectors._view import least_rows, n_steps
 from sweeper.detectors.skill import (
+    FEWEST_EVALUATED,
     LATE,
     Skill,
     is_chance,
@@ -97,7 +98,7 @@ def _single_class(record: RunRecord, limits: ChanceLevelThresholds) -> Finding |
     """Hardly a training sample is of another class than the commonest: nothing is to be learned."""
     prior, seen = max(record.facts.class_prior, default=0.0), record.series("fresh_n")
     n = float(np.nansum(seen))
-    if record.facts.task not in ("classification", "binary") or n < needed(record.facts):
+    if record.facts.task not in ("classification", "binary") or n < FEWEST_EVALUATED:
         return None
     others = (1 - prior) * n
     if others >= limits.others or record.foreign:

@@ -33,7 +33,7 @@ from sweeper.detectors._measure import (
     task_loss,
 )
 from sweeper.detectors._memory import first_pass, memorised
-from sweeper.detectors._stats import mean
+from sweeper.detectors._stats import binomial_tail, mean
 from sweeper.detectors._view import least_rows
 from sweeper.types import Facts, RunRecord
 
@@ -89,6 +89,8 @@ BELOW_GUESSING = 0.95
 """Share of the cost of guessing that the loss must be under beside a small accuracy skill."""
 FEWEST_EVALUATED = 50
 """Held-out samples under which an evaluation cannot say no."""
+EXCLUDED = 0.05
+"""Level of the test by which a small evaluation excludes learning."""
 LATE = 2 / 3
 """Skill is measured over the part of the run behind this share."""
 
@@ -276,11 +278,23 @@ def noisy(skill: Skill, facts: Facts) -> bool:
 
 
 def _decides(skill: Skill, record: RunRecord) -> bool:
-    if skill.n < needed(record.facts) or noisy(skill, record.facts):
+    if noisy(skill, record.facts):
+        return False
+    if skill.n < needed(record.facts) and not _clearly_under(skill, record.facts):
         return False
     if skill.name == "loss":
         return record.facts.task == "language_model" or skill.where == "train"
     return not skill.prior >= UNEQUAL or _names_one_class(skill, record)
+
+
+def _clearly_under(skill: Skill, facts: Facts) -> bool:
+    """A small evaluation all the same excludes the least accuracy that would be learning: exact
+    binomial test, one-sided at EXCLUDED."""
+    if skill.name != "accuracy" or skill.where != "eval" or skill.n < FEWEST_EVALUATED:
+        return False
+    least = skill.prior + least_skill(facts, skill.name) * (1 - skill.prior)
+    wrong = (1 - skill.metric) * skill.n
+    return 0 < least < 1 and binomial_tail(wrong, skill.n, 1 - least) < EXCLUDED
 
 
 def _hints(skill: Skill, record: RunRecord) -> bool:

@@ -18,6 +18,8 @@ from sweeper.diagnosis._shift import Shift, shifted_targets
 from sweeper.types import Cause, Facts, Finding, Hypothesis, OptimizerFact, RunRecord, Symptom
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sweeper.telemetry.record import Captured
     from sweeper.types import Floats
 
@@ -252,7 +254,7 @@ class Evidence:
             return False
         rows = self.captured.inputs.reshape(len(self.captured.inputs), -1)
         if not np.issubdtype(rows.dtype, np.floating):
-            return bool((rows == rows[:1]).all())
+            return bool((rows == rows[:1]).all()) or _one_id(rows)
         known = rows[np.isfinite(rows).all(axis=1)]
         if len(known) < 8:
             return False
@@ -313,6 +315,16 @@ class Evidence:
         """Known rates [T] before the run broke."""
         values = self.record.series("lr")[: max(1, sound_steps(self.record))]
         return values[np.isfinite(values)]
+
+
+def _one_id(rows: NDArray[Any]) -> bool:
+    """Whether token ids [N, T] are all the same but for padding at the end of rows."""
+    first = rows[:, :1]
+    values = np.unique(rows)
+    if len(values) != 2 or not (first == first[0]).all():
+        return False
+    same = rows == first[0]
+    return bool((np.diff(same.astype(np.int8), axis=1) <= 0).all())
 
 
 def hypothesis(cause: Cause, belief: float, reason: str, **evidence: Any) -> Hypothesis:

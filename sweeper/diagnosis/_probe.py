@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeper.detectors._stats import normal_tail
+from sweeper.diagnosis._outliers import outlying
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ROWS = 1500
 FOLDS = 3
+WIDTH = 800
+"""Columns of wide inputs that are read (evenly spread)."""
 FEWEST = 100
 """Samples under which no verdict is given."""
 BINS = 2048
@@ -57,6 +60,9 @@ class Probe:
     wrong_share: float
     """Share of labels that the confident joint calls wrong; NaN for regression or without
     signal."""
+    balanced: float = math.nan
+    """Share of the way from guessing to perfect that the mean recall of the classes goes; NaN for
+    others than classes."""
     partial: bool = False
     """Of several outputs only the direction in which they vary most was predicted."""
 
@@ -157,6 +163,9 @@ def _unique(inputs: NDArray[Any], targets: Floats) -> tuple[NDArray[Any], Floats
     good = np.isfinite(targets)
     if np.issubdtype(rows.dtype, np.floating):
         good &= np.isfinite(rows).all(axis=1)
+        # What a few absurd inputs do to simple models says nothing about the labels.
+        some = rows[good][:, :: max(1, rows.shape[1] // WIDTH)].astype(np.float64)
+        good[good] = ~outlying(some)
     keep = np.flatnonzero(good)
     if len(keep) > ROWS:
         keep = np.random.default_rng(0).choice(keep, ROWS, replace=False)
@@ -171,7 +180,7 @@ def _features(rows: NDArray[Any], ids: bool) -> Any:
         columns = (rows.astype(np.int64) % BINS).reshape(-1)
         places = (np.repeat(np.arange(n), length), columns)
         return csr_matrix((np.ones(len(columns)), places), shape=(n, BINS))
-    rows = rows[:, :: max(1, rows.shape[1] // 800)].astype(np.float64)
+    rows = rows[:, :: max(1, rows.shape[1] // WIDTH)].astype(np.float64)
     spread = rows.std(axis=0)
     rows = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     # Outliers must not decide for a linear model.
@@ -214,7 +223,9 @@ def _classification(features: Any, labels: Ints, ids: bool) -> Probe | None:
     assert best is not None
     p_value, found = min(1.0, 2 * best[0]), best[1]
     prior = float(np.bincount(labels).max() / len(labels))
-    accuracy = float((found.argmax(axis=1) == labels).mean())
+    named = found.argmax(axis=1)
+    accuracy, classes_left = float((named == labels).mean()), len(found[0])
+    recall = float(np.mean([(named[labels == c] == c).mean() for c in range(classes_left)]))
     return Probe(
         n=len(labels),
         p_value=p_value,
@@ -222,6 +233,7 @@ def _classification(features: Any, labels: Ints, ids: bool) -> Probe | None:
         accuracy=accuracy,
         prior=prior,
         wrong_share=wrong_labels(labels, found) if p_value <= 0.05 else math.nan,
+        balanced=(recall - 1 / classes_left) / (1 - 1 / classes_left),
     )
 
 

@@ -20,8 +20,10 @@ def explain(e: Evidence) -> Hypothesis | None:
             Cause.CODE_FAULT,
             0.98,
             "backward ran and no parameter of the optimizer ever had a gradient: the loss is cut"
-            " off from the model"
-            " (a new tensor, .item(), .detach() or numpy on the way)",
+            " off from the model (a new tensor, .item(), .detach() or numpy on the way)"
+            if facts.backwards_per_step
+            else "no parameter of the optimizer ever had a gradient, for backward never ran between"
+            " two optimizer steps",
             detached=True,
         )
     if facts.head_width > 1 and facts.n_classes and facts.label_max >= facts.head_width:
@@ -55,7 +57,7 @@ def explain(e: Evidence) -> Hypothesis | None:
         )
     replay = e.record.replay
     if (
-        replay is not None and e.stuck and replay.batch >= FEWEST
+        replay is not None and e.stuck and not e.constant_inputs and replay.batch >= FEWEST
         and replay.batch_steps >= TRIED and replay.batch_skill < BY_HEART
     ):  # fmt: skip
         return hypothesis(

@@ -70,6 +70,14 @@ def test_a_small_evaluation_can_say_yes_but_not_no() -> None:
     assert learned(record(chance(), evaluated=weak)) is False
 
 
+def test_a_small_evaluation_says_no_when_it_excludes_learning() -> None:
+    """Training batches grow by heart; 100 held-out samples leave no room for the least skill."""
+    by_heart = series(accuracy=0.45, loss=flat(0.7 * LN10))
+    assert learned(record(by_heart, evaluated=evals(accuracy=0.10, n=100))) is False
+    assert learned(record(by_heart, evaluated=evals(accuracy=0.15, n=100))) is True
+    assert learned(record(by_heart, evaluated=evals(accuracy=0.02, n=40))) is True  # too few
+
+
 def test_regression_and_language_models_use_their_own_measure() -> None:
     regression = facts(
         task="regression",
