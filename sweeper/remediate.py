@@ -13,10 +13,11 @@ from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.search.campaign import Campaign
 from sweeper.search.screening import incurable, remedy_beliefs, screening_order
+from sweeper.search.second_look import SecondLook
 from sweeper.search.space import load_space
 from sweeper.search.stopping import Limits
 from sweeper.search.study import JointStudy
-from sweeper.searching import best_unproven, search
+from sweeper.searching import best_unproven, search, until_verified
 from sweeper.study import open_folder
 from sweeper.types import Fix
 from sweeper.verification.fresh_seeds import Rule
@@ -56,6 +57,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         campaign = Campaign(
             screening_order(facts, diagnosis, space, history), study, limits,
             started=shop.started, beliefs=remedy_beliefs(diagnosis),
+            second_look=SecondLook(facts, diagnosis, space, dimensions).after,
             interrupted=lambda: shop.interrupt.reason,
         )  # fmt: skip
         campaign.tell(baseline.trial)
@@ -65,15 +67,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
                 shop.interrupt.reason or limits.all_over(shop.seconds + ahead, n)
             ),
         )  # fmt: skip
-        # What restores goes to its proof at once until one fix is verified: where the diagnosis is
-        # right that takes a handful of runs, and what follows looks for better ones.
-        while not proof.n_verified():
-            search(bench, campaign, progress, until=lambda: proof.has_new(campaign.candidates))
-            if not proof.has_new(campaign.candidates):
-                break
-            progress.phase("proof")
-            with campaign.paused():
-                proof.prove_next(campaign.candidates, campaign.rejudged(), campaign.best_skill)
+        until_verified(bench, campaign, proof, progress)
         controls = search(bench, campaign, progress, CONTROL_SEEDS)
 
         progress.phase("proof")

@@ -34,18 +34,21 @@ class Campaign:
         limits: Limits,
         *,
         beliefs: Mapping[str, float] | None = None,
+        second_look: Callable[[Trial], Sequence[Fix]] = lambda trial: (),
         started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         interrupted: Callable[[], str] = lambda: "",
     ) -> None:
         """``started`` is the clock's value when the command began, as the wall clock budget counts
-        from there. ``beliefs`` is remedy -> how far it is believed to treat the cause."""
+        from there. ``beliefs`` is remedy -> how far it is believed to treat the cause.
+        ``second_look`` gives fixes to screen next, after a trial of screening."""
         self._beliefs = dict(beliefs or {})
         self.interrupted = interrupted
         """Why the person wants the search to end now, or the empty string."""
         self._screening = list(screening)
         self._earlier = list(study.earlier)
         self._study = study
+        self._second_look = second_look
         self._limits = limits
         self._clock = clock
         self._started = clock() if started is None else started
@@ -57,6 +60,7 @@ class Campaign:
         self.trials: list[Trial] = []
         """Every told trial, in the order of their ends."""
         self.stop_reason = ""
+        self._disproven: set[str] = set()
 
     @property
     def best_skill(self) -> float | None:
@@ -74,9 +78,13 @@ class Campaign:
 
     @property
     def candidates(self) -> list[Trial]:
-        """`restored` without those that hold another restored fix and more."""
-        keep = {fix.hash for fix in smallest([t.fix for t in self.restored if t.fix.changes])}
+        """`restored` without those that failed their proof or hold another of the rest and more."""
+        keep = {fix.hash for fix in self._sufficient()}
         return [t for t in self.restored if t.fix.hash in keep]
+
+    def _sufficient(self) -> list[Fix]:
+        found = [t.fix for t in self.restored if t.fix.changes]
+        return smallest([fix for fix in found if fix.hash not in self._disproven])
 
     def _candidate_key(self, trial: Trial) -> tuple[int, float, str]:
         """Fewest changes, then score. A remedy that treats the believed cause gets a small start:
@@ -137,7 +145,7 @@ class Campaign:
 
     def tell(self, trial: Trial) -> None:
         """Take in a finished trial of this campaign, or one made before it such as the baseline."""
-        self._running.pop(trial.fix.hash, None)
+        phase = self._running.pop(trial.fix.hash, None)
         self._study.tell(trial)
         self.trials.append(trial)
         if trial.judgement is None or trial.not_applied:
@@ -145,6 +153,20 @@ class Campaign:
         skill = trial.judgement.skill
         if math.isfinite(skill) and (self._best is None or skill > self._best):
             self._best = skill
+        if phase == "screening" and not self._over():
+            self._screen_next(self._second_look(trial))
+
+    def disproven(self, failed: Mapping[str, Trial]) -> None:
+        """Candidates (by the hash of their fix) that failed on fresh seeds, with a failed run each:
+        they are enough no longer, and a second look at the run may say what they lack."""
+        for known in failed.keys() - self._disproven:
+            self._disproven.add(known)
+            self._screen_next(self._second_look(failed[known]))
+
+    def _screen_next(self, fixes: Sequence[Fix]) -> None:
+        waiting = {fix.hash for fix in fixes}
+        rest = [fix for fix in self._screening if fix.hash not in waiting]
+        self._screening = [fix for fix in fixes if not self._study.knows(fix)] + rest
 
     def _needless(self) -> Callable[[Fix], bool]:
         """Two asks of three leave out what adds to a fix that is sufficient already: they look for
@@ -152,7 +174,7 @@ class Campaign:
         self._joint += 1
         if self._joint % 3 == 0:
             return lambda fix: False
-        enough = smallest([t.fix for t in self.restored if t.fix.changes])
+        enough = self._sufficient()
         return lambda fix: any(fix.changes.items() > small.changes.items() for small in enough)
 
     def _hand_out(self, phase: Phase, fix: Fix) -> tuple[Phase, Fix]:
@@ -161,8 +183,8 @@ class Campaign:
         return phase, fix
 
     def _over(self) -> str:
-        found = smallest([t.fix for t in self.restored if t.fix.changes])
-        return self._limits.search_over(self._asked, self._clock() - self._started, len(found))
+        found = len(self._sufficient())
+        return self._limits.search_over(self._asked, self._clock() - self._started, found)
 
     def _hard_stop(self) -> bool:
         """Trials and time end everything; enough candidates only end what is not the first of its

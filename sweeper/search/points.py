@@ -7,7 +7,7 @@ Parameter names: ``<remedy>`` is the choice, ``<remedy>.<parameter>`` a paramete
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -42,9 +42,15 @@ class JointSpace:
 
     def suggest(self, trial: optuna.Trial) -> Fix | None:
         """Walk the conditional space with a trial; None when a value is refused by its remedy."""
-        on = [name for name in self.dimensions if trial.suggest_categorical(name, (False, True))]
+        return self.valued(
+            trial,
+            [name for name in self.dimensions if trial.suggest_categorical(name, (False, True))],
+        )
+
+    def valued(self, trial: optuna.Trial, names: Iterable[str]) -> Fix | None:
+        """A fix of these remedies with values of a trial; None when one is refused."""
         changes: dict[str, FixValue] = {}
-        for name in on:
+        for name in names:
             point = {
                 p: _suggest(trial, parameter_name(name, p), d)
                 for p, d in self.dimensions[name].items()

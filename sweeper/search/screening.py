@@ -18,6 +18,10 @@ BELIEF_WEIGHT = 4.0
 """Earlier programs that weigh as much as a belief."""
 UNNAMED = 0.02
 """Belief in a remedy that no hypothesis names."""
+NEXT_VALUE = 0.4
+"""Belief in the next value of a remedy against the one before, when that one did not restore: a
+second value of a strongly believed remedy comes before the first of one hardly believed (design).
+"""
 
 
 def remedy_beliefs(diagnosis: Diagnosis) -> dict[str, float]:
@@ -37,25 +41,31 @@ def remedy_order(
 ) -> list[str]:
     """Remedies that treat the most believed hypotheses first, then the rest by name.
 
-    Each hypothesis' remedies keep their order; the first remedy of every curable hypothesis comes
-    before the second of any, because a cause may be wrong while its belief is high. ``history`` is
-    what each remedy did alone on earlier programs with the most believed cause: it moves a belief
-    as that many programs move a beta distribution in which the belief weighs as much as
-    `BELIEF_WEIGHT` of them.
+    Each hypothesis' remedies keep their order.
     """
-    beliefs = remedy_beliefs(diagnosis)
-    for name, count in (history or {}).items():
-        prior = BELIEF_WEIGHT * beliefs.get(name, UNNAMED)
-        beliefs[name] = (prior + count.restored) / (BELIEF_WEIGHT + count.tried)
+    beliefs = _with_history(remedy_beliefs(diagnosis), history)
     believed = sorted((n for n in names if n in beliefs), key=lambda n: (-beliefs[n], n))
     return believed + sorted(n for n in names if n not in beliefs)
+
+
+def _with_history(
+    beliefs: dict[str, float], history: Mapping[str, Count] | None
+) -> dict[str, float]:
+    """Beliefs moved by what each remedy did alone on earlier programs with the most believed cause:
+    as that many programs move a beta distribution in which the belief weighs as much as
+    `BELIEF_WEIGHT` of them."""
+    moved = dict(beliefs)
+    for name, count in (history or {}).items():
+        prior = BELIEF_WEIGHT * beliefs.get(name, UNNAMED)
+        moved[name] = (prior + count.restored) / (BELIEF_WEIGHT + count.tried)
+    return moved
 
 
 def screening_order(
     facts: Facts, diagnosis: Diagnosis, space: Space, history: Mapping[str, Count] | None = None
 ) -> list[Fix]:
-    """Single-remedy fixes to try, best first and each once: first values of all remedies, then
-    second ones.
+    """Single-remedy fixes to try, best first and each once, by the belief in the remedy and in each
+    further value of it.
 
     An optimizer comes with its customary learning rate as one more fix, since a rate that suits one
     optimizer is wrong for another by orders of magnitude; such pairs stand beside the optimizer
@@ -63,22 +73,26 @@ def screening_order(
     """
     dimensions, _ = space.applicable(facts)
     order = remedy_order(diagnosis, list(dimensions), history)
-    values = {name: _values(name, facts, diagnosis, space, dimensions[name]) for name in order}
+    values = {name: values_of(name, facts, diagnosis, space, dimensions[name]) for name in order}
+    beliefs = _with_history(remedy_beliefs(diagnosis), history)
+    ranked = sorted(
+        (-max(beliefs.get(name, 0.0), UNNAMED) * NEXT_VALUE**turn, turn, place)
+        for place, name in enumerate(order)
+        for turn in range(len(values[name]))
+    )
     fixes: list[Fix] = []
-    for turn in range(MOST_VALUES):
-        for name in order:
-            if turn >= len(values[name]):
-                continue
-            fix = Fix(changes={name: values[name][turn]})
-            fixes.append(fix)
-            if name == "optimizer":
-                fixes.extend(_with_rate(fix, facts, space, dimensions))
+    for _, turn, place in ranked:
+        name = order[place]
+        fix = Fix(changes={name: values[name][turn]})
+        fixes.append(fix)
+        if name == "optimizer":
+            fixes.extend(_with_rate(fix, facts, space, dimensions))
     unique = {fix.hash: fix for fix in fixes}
     return list(unique.values())
 
 
-def _values(
-    name: str, facts: Facts, diagnosis: Diagnosis, space: Space, dimensions: dict[str, Dimension]
+def values_of(
+    name: str, facts: Facts, diagnosis: Diagnosis, space: Space, dimensions: Mapping[str, Dimension]
 ) -> list[FixValue]:
     """Suggested values inside the space, or two points of the space when it holds none of them."""
     remedy = space.remedies[name]

@@ -16,7 +16,7 @@ from sweeper.search.stacking import Told, stacked
 from sweeper.search.stopping import Limits
 from sweeper.search.study import JointStudy
 from sweeper.search.values import into_space, to_point, to_value
-from sweeper.types import Cause, Diagnosis, Facts, Fix, Hypothesis, UsageError
+from sweeper.types import Cause, Diagnosis, Facts, Fix, Hypothesis, Trial, UsageError
 
 from .fakes import NOTHING, REMEDIES, skill_of, trial
 
@@ -43,9 +43,11 @@ def test_belief_orders_remedies() -> None:
         Fix(changes={"clip_norm": 1.0}),
         Fix(changes={"activation": "relu"}),
         Fix(changes={"learning_rate": 1e-3}),
-        Fix(changes={"zero_grad": True}),
         Fix(changes={"activation": "gelu"}),
+        Fix(changes={"zero_grad": True}),
     ]
+    unnamed = screening_order(Facts(), NOTHING, Space(remedies=REMEDIES))
+    assert unnamed[-1] == Fix(changes={"activation": "gelu"})
 
 
 def test_what_cured_earlier_programs_moves_the_order() -> None:
@@ -180,3 +182,40 @@ def test_a_fix_that_did_not_take_hold_is_never_restored(tmp_path: Path) -> None:
     made.tell(replace(good, not_applied={"activation": "nothing was swapped"}))
     assert made.restored == []
     assert made.best_skill is None
+
+
+def test_a_candidate_that_failed_its_proof_is_enough_no_longer(tmp_path: Path) -> None:
+    made = campaign(tmp_path, Limits(candidates=1, trials=12))
+    good = trial({"activation": "relu"}, 0.9, phase="screening")
+    made.tell(good)
+    assert [t.fix for t in made.candidates] == [good.fix]
+    made.disproven({good.fix.hash: replace(good, seed=1001)})
+    assert made.candidates == []
+    assert made.restored == [good]
+    asked = drive(made)
+    assert len(asked) == 12
+    assert any(fix.changes.items() > good.fix.changes.items() for _, fix in asked)
+
+
+def test_what_a_second_look_asks_for_comes_next_and_once(tmp_path: Path) -> None:
+    space = Space(remedies=REMEDIES, max_changes=2)
+    dimensions, _ = space.applicable(Facts())
+    study = JointStudy(
+        tmp_path / JOURNAL, dimensions=dimensions, remedies=REMEDIES, max_changes=2, seed=1
+    )
+    looked: list[Fix] = []
+
+    def look(seen: Trial) -> list[Fix]:
+        looked.append(seen.fix)
+        return [Fix(changes={**seen.fix.changes, "zero_grad": True})] if len(looked) == 1 else []
+
+    order = [Fix(changes={"activation": "relu"}), Fix(changes={"clip_norm": 1.0})]
+    made = Campaign(order, study, Limits(trials=4), second_look=look)
+    made.tell(trial({}, 0.0, phase="baseline"))
+    asked = drive(made)
+    both = Fix(changes={"activation": "relu", "zero_grad": True})
+    assert [fix for _, fix in asked][:3] == [order[0], both, order[1]]
+    assert looked == [order[0], both, order[1]], "screened trials alone, not the baseline"
+    made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
+    made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
+    assert len(looked) == 4
