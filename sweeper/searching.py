@@ -8,6 +8,7 @@ from sweeper.execution.trials import Bench, Phase
 from sweeper.report.terminal import Progress
 from sweeper.search.campaign import Campaign
 from sweeper.types import Fix, Trial, VerifiedFix
+from sweeper.verification.proof import Proof
 
 
 def search(
@@ -44,6 +45,22 @@ def search(
 
     bench.run_all(wanted, told)
     return controls
+
+
+def until_verified(bench: Bench, campaign: Campaign, proof: Proof, progress: Progress) -> None:
+    """Search, and put what restores to its proof at once, until one fix is verified.
+
+    Where the diagnosis is right that takes a handful of runs, and what follows looks for better
+    ones.
+    """
+    while not proof.n_verified():
+        search(bench, campaign, progress, until=lambda: proof.has_new(campaign.candidates))
+        if not proof.has_new(campaign.candidates):
+            return
+        progress.phase("proof")
+        with campaign.paused():
+            proof.prove_next(campaign.candidates, campaign.rejudged(), campaign.best_skill)
+            campaign.disproven(proof.disproven)
 
 
 def best_unproven(campaign: Campaign, fixes: Sequence[VerifiedFix]) -> Fix | None:

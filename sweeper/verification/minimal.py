@@ -26,13 +26,17 @@ class Elimination:
     mildest value that still restores.
     """
 
-    def __init__(self, fix: Fix, facts: Facts, remedies: Mapping[str, Remedy]) -> None:
+    def __init__(
+        self, fix: Fix, facts: Facts, remedies: Mapping[str, Remedy], *, soften: bool = True
+    ) -> None:
+        """``soften=False`` only drops changes."""
         self._facts = facts
         self._remedies = remedies
         self._results: dict[str, Judgement | None] = {}
         self._fix = fix
         self._dropping = True
-        self._to_soften = sorted(fix.changes)
+        self._soften = soften
+        self._to_soften = sorted(fix.changes) if soften else []
         self._milder: list[Fix] = []
 
     @property
@@ -101,7 +105,7 @@ class Elimination:
             restored = [f for f in self._drops() if self._restored(f)]
             if not restored:
                 self._dropping = False
-                self._to_soften = sorted(self._fix.changes)
+                self._to_soften = sorted(self._fix.changes) if self._soften else []
                 break
             self._fix = max(restored, key=lambda f: (self._score(f), f.hash))
         while not self._dropping:

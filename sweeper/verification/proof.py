@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from sweeper.execution.jobs import REPEATABLE
 from sweeper.execution.trials import Bench, Phase
 from sweeper.remedies import all_remedies
+from sweeper.search.campaign import is_restored
 from sweeper.search.judge import against_best
 from sweeper.types import Fix, Trial, VerifiedFix
 from sweeper.verification.fresh_seeds import Rule, Verification
@@ -41,8 +42,8 @@ class Proof:
     controls: dict[int, Trial] = field(default_factory=dict)
     verifications: list[Verification] = field(default_factory=list)
     necessary: dict[str, dict[str, bool]] = field(default_factory=dict)
-    _proven: set[str] = field(default_factory=set)
-    """Hashes of candidates, and of what was left of them, that were put to the proof."""
+    _proven: dict[str, str] = field(default_factory=dict)
+    """Hash of a candidate that was put to the proof -> hash of what was left of it."""
     _last_seconds: float = 0.0
 
     def has_new(self, candidates: Sequence[Trial]) -> bool:
@@ -53,9 +54,14 @@ class Proof:
     def prove_next(
         self, candidates: Sequence[Trial], known: Sequence[Trial], best_skill: float | None
     ) -> None:
-        """The best new candidate alone, before the search goes on; `prove` runs the controls."""
+        """The best new candidate alone, before the search goes on; `prove` runs the controls.
+
+        Its needless changes go, its numbers stay: a milder value that restores once is nearer to
+        the edge and fails more often on fresh seeds, and nothing is verified yet.
+        """
         self.best_skill = best_skill
-        self._prove([c for c in candidates if c.fix.hash not in self._proven][:1], known)
+        new = [c for c in candidates if c.fix.hash not in self._proven]
+        self._prove(new[:1], known, soften=False)
 
     def prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> list[VerifiedFix]:
         """Candidates in order, best first; stops when enough are verified or the budget is gone.
@@ -66,20 +72,32 @@ class Proof:
         self._run_controls()
         return self.results()
 
-    def _prove(self, candidates: Sequence[Trial], known: Sequence[Trial]) -> None:
+    def _prove(
+        self, candidates: Sequence[Trial], known: Sequence[Trial], *, soften: bool = True
+    ) -> None:
         for candidate in candidates:
             if candidate.fix.hash in self._proven:
                 continue
             if self.over(self.n_verified(), self._last_seconds):
                 break  # no time for another proof like the last
-            fix = self._smallest(candidate.fix, known)
+            fix = self._smallest(candidate.fix, known, soften=soften)
             known_already = fix.hash in self._proven
-            self._proven |= {candidate.fix.hash, fix.hash}
+            self._proven |= dict.fromkeys((candidate.fix.hash, fix.hash), fix.hash)
             if known_already:
                 continue
             begun = time.monotonic()
-            self._verify(fix)
+            self.verify(fix)
             self._last_seconds = EXPECTED * (time.monotonic() - begun)
+
+    @property
+    def disproven(self) -> dict[str, Trial]:
+        """Hash of each candidate that failed too many fresh seeds -> one of the failed runs."""
+        failed = {
+            v.fix.hash: next(t for t in v.trials.values() if not is_restored(t))
+            for v in self._rejudged()
+            if v.lost
+        }
+        return {given: failed[left] for given, left in self._proven.items() if left in failed}
 
     def n_verified(self) -> int:
         """Fixes verified so far, held against the best skill at the long horizon."""
@@ -95,18 +113,18 @@ class Proof:
 
         It may still improve.
         """
-        self._verify(fix, stop_early=False)
+        self.verify(fix, stop_early=False)
         self._run_controls()
         return self.results()
 
     def confirm(self, fix: Fix) -> list[VerifiedFix]:
         """Put a fix that was verified before to the proof again."""
-        self._verify(fix)
+        self.verify(fix)
         self._run_controls()
         return self.results()
 
-    def _smallest(self, fix: Fix, known: Sequence[Trial]) -> Fix:
-        elimination = Elimination(fix, self.bench.facts, all_remedies())
+    def _smallest(self, fix: Fix, known: Sequence[Trial], *, soften: bool) -> Fix:
+        elimination = Elimination(fix, self.bench.facts, all_remedies(), soften=soften)
         if len(fix.changes) > 1:
             for trial in (*known, *(t for t in self.trials if t.phase == "elimination")):
                 judgement = trial.judgement
@@ -133,7 +151,8 @@ class Proof:
                 trial = replace(trial, judgement=against_best(trial.judgement, self.best_skill))
             elimination.tell(trial)
 
-    def _verify(self, fix: Fix, *, stop_early: bool = True) -> None:
+    def verify(self, fix: Fix, *, stop_early: bool = True) -> None:
+        """Run a fix as it stands on the fresh seeds; `prove` and `results` add the controls."""
         verification = Verification(fix, self.rule, self.controls)
         self.verifications.append(verification)
         running: set[int] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +92,48 @@ def test_a_known_run_is_not_made_or_counted_again() -> None:
     proof.prove(known[-1:], known)
     made = Counter(fix.hash for phase, fix in bench.made if phase == "elimination")
     assert not made.keys() & {fix.hash for fix in parts}
+
+
+class Lucky(MadeUp):
+    """The clip alone restores at the program's own seed and nowhere else."""
+
+    def trial(self, phase: Any, fix: Fix, seed: int) -> Trial:
+        made = super().trial(phase, fix, seed)
+        if fix.changes != {"clip_norm": 1.0} or seed:
+            return made
+        return super().trial(phase, Fix(changes={"clip_norm": 1.0, "activation": "relu"}), seed)
+
+
+def test_what_failed_its_proof_is_named_with_a_failed_run() -> None:
+    bench = Lucky()
+    lucky = Fix(changes={"clip_norm": 1.0})
+    candidate = replace(bench.trial("screening", lucky, 0), fix=lucky)
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    proof.prove_next([candidate], [candidate], 0.9)
+    assert not proof.n_verified()
+    assert proof.disproven.keys() == {lucky.hash}
+    failed = proof.disproven[lucky.hash]
+    assert failed.seed == 1001 and failed.judgement is not None and not failed.judgement.restored
+
+
+def test_a_reduced_candidate_is_disproven_with_what_was_left_of_it() -> None:
+    bench = Lucky()
+    wide = Fix(changes={"clip_norm": 1.0, "weight_decay": 0.1})
+    good = bench.trial("joint", Fix(changes={"clip_norm": 1.0, "activation": "relu"}), 0)
+    candidate = replace(good, fix=wide)
+    lucky = replace(good, fix=Fix(changes={"clip_norm": 1.0}))
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    proof.prove_next([candidate], [candidate, lucky], 0.9)
+    assert proof.disproven.keys() == {wide.hash, lucky.fix.hash}
+
+
+def test_numbers_are_not_softened_before_anything_is_verified() -> None:
+    bench = MadeUp()
+    both = Fix(changes={"clip_norm": 1e-6, "activation": "relu"})
+    candidate = bench.trial("joint", both, 0)
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    proof.prove_next([candidate], [candidate], 0.9)
+    assert [v.fix for v in proof.verifications] == [both]
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    proof.prove([candidate], [candidate])
+    assert [v.fix.changes["clip_norm"] for v in proof.verifications] != [1e-6]
