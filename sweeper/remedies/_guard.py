@@ -17,6 +17,7 @@ from sweeper.program.models import optimizer_parameters
 from sweeper.program.passes import Call, Pass
 from sweeper.remedies._checkpoints import Checkpoints
 from sweeper.remedies._copies import Copies
+from sweeper.remedies._loading import allow_loading
 from sweeper.remedies._operation import Operation
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def operate(session: Session, remedy: str, surgery: Callable[[Operation], None])
     def start(roots: list[nn.Module]) -> None:
         with session.unwatched():  # a parametrised weight is a call of a module
             surgery(guard.begin(remedy, roots))
+        allow_loading()
 
     session.on_model(start)
 

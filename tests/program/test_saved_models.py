@@ -11,14 +11,31 @@ import torch
 from torch import nn
 
 from sweeper.program.hooks import Hook, laid_aside
+from sweeper.types import FixValue
 from tests.conftest import Runner
 
 
 def test_a_whole_model_loads_back_with_known_classes_only(run: Runner) -> None:
     seen = run("saves_model")
     assert seen.outcome.status == "finished", seen.outcome.error
-    assert "loaded 178" in seen.output
+    assert "loaded 450" in seen.output
     assert len(seen.record.series("accuracy")) == 12  # the hooks came back
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [
+        {"residual": True, "dropout": 0.1},
+        {"normalisation": "batch", "activation": "gelu"},
+        {"standardise_inputs": True, "init": "xavier"},
+    ],
+    ids=lambda fix: "+".join(fix),
+)
+def test_a_model_under_surgery_loads_back_as_well(run: Runner, fix: dict[str, FixValue]) -> None:
+    facts = run("saves_model").record.facts
+    seen = run("saves_model", fix, facts=facts)
+    assert seen.outcome.status == "finished", seen.outcome.error
+    assert set(seen.outcome.applied) == set(fix) and "loaded" in seen.output
 
 
 def test_hooks_come_back_in_their_order_and_the_programs_own_stay() -> None:

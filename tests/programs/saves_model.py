@@ -7,7 +7,9 @@ from torch import nn
 torch.manual_seed(0)
 x = torch.randn(128, 8)
 y = (x.sum(1) > 0).long()
-model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+model = nn.Sequential(
+    nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2)
+)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 file = io.BytesIO()
 for step in range(12):
@@ -20,6 +22,6 @@ for step in range(12):
         torch.save({"model": model, "step": step}, file)
 
 file.seek(0)
-with torch.serialization.safe_globals([nn.Sequential, nn.Linear, nn.ReLU]):
+with torch.serialization.safe_globals([nn.Sequential, nn.Linear, nn.ReLU, nn.Dropout]):
     best = torch.load(file)["model"]
 print("loaded", sum(p.numel() for p in best.parameters()))
