@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=BUDGET, help=f"in runs (default {BUDGET})")
     parser.add_argument("--seconds", type=float, default=170.0, help="stop making runs after this")
     parser.add_argument("--cache", type=Path, default=Path(".sweeper/search"))
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="also for a result that is not whole yet")
     words = parser.parse_args()
     cache = words.cache.absolute()
     cache.mkdir(parents=True, exist_ok=True)
@@ -150,8 +150,10 @@ def main() -> int:
         return 1
     command = " ".join(["python", "benchmarks/fixes.py", *_asked(words)])
     text = page(found, command, unfinished=bool(stopped))
-    words.out.parent.mkdir(parents=True, exist_ok=True)
-    words.out.write_text(text, encoding="utf-8")
+    if not stopped or words.out is not None:
+        out = words.out or RESULT
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
     print(text)
     return 0
 

@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=BUDGET, help=f"in runs (default {BUDGET})")
     parser.add_argument("--seconds", type=float, default=170.0, help="stop making runs after this")
     parser.add_argument("--cache", type=Path, default=Path(".sweeper/search"))
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="also for a result that is not whole yet")
     parser.add_argument("--quick", action="store_true", help="two cases, two seeds, 20 runs")
     return parser.parse_args()
 
@@ -68,8 +68,10 @@ def main() -> int:
         return 1
     command = " ".join(["python", "benchmarks/search.py", *_asked(words)])
     text = page(whole, results, words.seeds, words.budget, command, unfinished=bool(stopped))
-    words.out.parent.mkdir(parents=True, exist_ok=True)
-    words.out.write_text(text, encoding="utf-8")
+    if not stopped or words.out is not None:
+        out = words.out or RESULT
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
     print(text)
     return 0
 
