@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 HERE = __name__.rpartition(".")[0]
 
@@ -18,7 +19,7 @@ def allow_loading() -> None:
 
     Call it when surgery is done: only modules that are imported already are looked at.
     """
-    torch.serialization.add_safe_globals([*_layers(), *_ours()])
+    torch.serialization.add_safe_globals([*_layers(), *_functions(), *_ours()])
 
 
 def _layers() -> list[Callable[..., object]]:
@@ -27,6 +28,12 @@ def _layers() -> list[Callable[..., object]]:
         for value in vars(nn).values()
         if inspect.isclass(value) and issubclass(value, nn.Module)
     ]
+
+
+def _functions() -> list[Callable[..., object]]:
+    """An activation may be an attribute (that of a transformer's layer is)."""
+    named = [v for k, v in vars(functional).items() if not k.startswith("_")]
+    return [v for v in named if inspect.isbuiltin(v) or inspect.isfunction(v)]
 
 
 def _ours() -> list[Callable[..., object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from sweeper.report.tables import rank
 from sweeper.report.words import interval, number
 from sweeper.types import Trial, Verdict
 
+LONGEST_ERROR: Final = 200
+"""Characters of an error that the line of a trial shows."""
 COLOURS: Final[Mapping[Verdict, str]] = {
     "healthy": "green",
     "fixed": "green",
@@ -153,11 +156,17 @@ def trial_line(trial: Trial) -> str:
         return f"{what}: not applied ({'; '.join(trial.not_applied.values())})"
     judgement = trial.judgement
     if judgement is None:
-        return f"{what}: {trial.outcome.status} {trial.outcome.error}".rstrip()
+        return f"{what}: {trial.outcome.status} {_first_line(trial.outcome.error)}".rstrip()
     state = (
         "restored" if judgement.restored else f"not restored ({'; '.join(judgement.reasons[:1])})"
     )
     return f"{what}: {state}, {judgement.metric_name} {number(judgement.metric)}"
+
+
+def _first_line(error: str) -> str:
+    """A message may have many lines, colours and no end; the run's folder keeps all of it."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", error).splitlines() or [""]
+    return lines[0] if len(lines[0]) <= LONGEST_ERROR else lines[0][: LONGEST_ERROR - 3] + "..."
 
 
 def print_check(result: StudyResult, console: Console | None = None) -> None:

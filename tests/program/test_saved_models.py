@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sweeper.program.hooks import Hook, laid_aside
+from sweeper.remedies._loading import allow_loading
 from sweeper.types import FixValue
 from tests.conftest import Runner
 
@@ -65,3 +66,11 @@ def test_a_save_that_fails_leaves_the_hooks_in_place() -> None:
         torch.save((model, lambda: 0), io.BytesIO())
     model(torch.ones(1, 2))
     assert calls == [1]
+
+
+def test_an_activation_that_is_an_attribute_may_be_loaded() -> None:
+    allow_loading()
+    file = io.BytesIO()
+    torch.save({"activation": nn.functional.gelu}, file)
+    file.seek(0)
+    assert torch.load(file)["activation"] is nn.functional.gelu

@@ -97,3 +97,12 @@ def test_trial_line_tells_apart_the_ways_to_end(tmp_path: Path) -> None:
     assert trial_line(missing) == "screening clip_norm=1: not applied (never called)"
     assert trial_line(dead) == "screening unchanged (seed 3): killed SIGKILL"
     assert "not restored (learning: no better than chance)" in trial_line(trial(tmp_path, {}))
+
+
+def test_trial_line_is_one_line_whatever_the_error(tmp_path: Path) -> None:
+    error = "UnpicklingError: \x1b[1mload failed\x1b[0m " + "x" * 400 + "\n\t(1) in detail"
+    line = trial_line(
+        trial(tmp_path, {}, judgement=None, outcome=Outcome(status="program_error", error=error))
+    )
+    assert "UnpicklingError: load failed xxx" in line and line.endswith("x...")
+    assert "\n" not in line and len(line) < 250
