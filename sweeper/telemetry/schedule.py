@@ -5,20 +5,23 @@ from __future__ import annotations
 
 def layers_due(step: int) -> bool:
     """Per-layer norms:
-    steps 0 to 4, then about every tenth of what has passed, at least every 50th step.
+    steps 0 to 4, then about every tenth of what has passed, at least every 50th step, and every
+    100th beyond 2,000.
     """
     if step < 5:
         return True
     if step < 100:
         return step % 10 == 0
-    return step % (25 if step < 500 else 50) == 0
+    if step < 500:
+        return step % 25 == 0
+    return step % (50 if step < 2000 else 100) == 0
 
 
 def details_due(step: int) -> bool:
     """What the batch was, what was answered, gradient norms: every step of an ordinary run, and
-    every fourth beyond 2,000 steps. Loss and rate are taken at every step whatever its number.
+    every eighth beyond 2,000 steps. Loss and rate are taken at every step whatever its number.
     """
-    return step < 2000 or step % 4 == 0 or layers_due(step)
+    return step < 2000 or step % 8 == 0 or layers_due(step)
 
 
 def activations_due(step: int) -> bool:

@@ -37,12 +37,12 @@ def test_a_long_run_keeps_every_loss_and_thins_the_rest(run: Runner, tmp_path: P
     assert (record.series("lr") == 0.1).all()
     looked = np.array([details_due(step) for step in range(2200)])
     assert (np.isfinite(record.series("accuracy")) == looked).all()
-    assert looked[:2000].all() and 50 <= looked[2000:].sum() <= 60
+    assert looked[:2000].all() and 25 <= looked[2000:].sum() <= 30
     # A gradient norm that was not taken is the last that was: never missing, never non-finite.
     norm = record.series("grad_norm")
     last = np.maximum.accumulate(np.where(looked, np.arange(2200), 0))
     assert np.isfinite(norm).all() and (norm == norm[last]).all()
-    assert len(set(norm[2000:].tolist())) > 40
+    assert len(set(norm[2000:].tolist())) > 20
     assert record.facts.batch_size == 8
 
 
