@@ -267,9 +267,9 @@ def _changes(lines: tuple[Line, ...]) -> Iterator[str]:
             yield f"{found.name}: the fix of an earlier night no longer holds; now {found.verdict}"
         elif before is None:
             if found.failing:
-                yield f"{found.name}: {found.verdict} ({found.reason})"
+                yield f"{found.name}: {found.verdict} ({found.headline})"
         elif before.verdict != found.verdict:
-            yield f"{found.name}: {before.verdict} before, now {found.verdict} ({found.reason})"
+            yield f"{found.name}: {before.verdict} before, now {found.verdict} ({found.headline})"
 
 
 def _prune(history: History, state: Path) -> None:

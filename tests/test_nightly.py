@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,6 +28,7 @@ from tests.conftest import PROGRAMS
 
 CHANGING = PROGRAMS / "nightly_changing.py"
 CRASH = PROGRAMS / "crash.py"
+EXPERIMENTS = PROGRAMS.parent.parent / "experiments"
 
 
 def make_list(folder: Path, mode: str = "slow", more: str = "") -> Path:
@@ -110,6 +112,56 @@ def test_a_killed_night_goes_on_where_it_was(tmp_path: Path) -> None:
     with History(state / HISTORY) as history:
         first, second = (history.of_night(n)["changing"] for n in history.nights())
         assert second.runs == 1 < first.runs
+
+
+SHIPPED = {
+    "deep_sigmoid_digits": "fixed", "exploding_rnn": "fixed", "shuffled_labels": "not_fixable",
+    "healthy_digits": "healthy", "crashing": "crashed",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_shipped_list_twice_with_a_kill_in_between(tmp_path: Path) -> None:
+    """The list of `make nightly` itself, with fewer trials."""
+    folder = tmp_path / "experiments"
+    shutil.copytree(EXPERIMENTS, folder, ignore=shutil.ignore_patterns(".sweeper", "__pycache__"))
+    path = folder / "nightly.toml"
+    text = path.read_text()
+    assert 'budget = "5m"' in text
+    path.write_text(text.replace('budget = "5m"', 'budget = "none"\ntrials = 12'))
+    command = [sys.executable, "-m", "sweeper.cli", "nightly", str(path), "--slots", "2"]
+    state = folder / ".sweeper" / "nightly-nightly"
+
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 900
+    second = state / "studies" / slug("exploding_rnn")
+    while len(list(second.glob("0001/runs/*/outcome.json"))) < 4:
+        assert driver.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = {p: p.stat().st_mtime_ns for p in state.glob("studies/*/*/runs/*/outcome.json")}
+
+    for night in (1, 2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+        assert done.returncode == 1, done.stderr[-2000:]
+        with History(state / HISTORY) as history:
+            nights = history.nights()
+            assert [n.id for n in nights] == list(range(1, night + 1))
+            last = history.of_night(nights[-1])
+            firsts = history.of_night(nights[0])
+            assert all(history.since(name) == nights[0].started for name in SHIPPED)
+        assert {name: one.verdict for name, one in last.items()} == SHIPPED
+        assert {p: p.stat().st_mtime_ns for p in before} == before, "no finished run made again"
+    assert "Changed:" not in done.stdout
+    for name in set(SHIPPED) - {"crashing"}:
+        assert last[name].reused and last[name].runs == 1, name
+        assert last[name].fix == firsts[name].fix
+        assert (state / last[name].report / "report.html").is_file()
+    assert sum(f.steps for f in last.values()) * 5 < sum(f.steps for f in firsts.values())
+    page = (state / "index.html").read_text()
+    assert "4 of 5 do not train as they stand; a fix is known for 2." in page
+    assert page.index("crashing") < page.index("shuffled_labels") < page.index("healthy_digits")
 
 
 def test_never_two_at_once(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def detect(record: RunRecord, limits: CollapsedRepresentationThresholds) -> Dete
             reason=f"the inputs of {series.names[column] or 'the head'} have mean cosine"
             f" {cosine:.3f} over different"
             f" samples (limit {limits.cosine:g}; {start:.3f} at first), effective rank {late:.1f}"
-            f" of {early:.1f}",
+            f", {early:.1f} at first",
             steps=(since, n_steps(record) - 1),
             layers=(series.names[column],),
             evidence={

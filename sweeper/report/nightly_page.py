@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,29 @@ from sweeper.report.page import _environment as page_environment
 from sweeper.report.words import clipped, number, plain
 from sweeper.types import Fix, UsageError
 
-REFUSED: Final = ("bad", "Could not be looked at")
+BADGES: Final[dict[str, tuple[str, str]]] = {
+    **{str(verdict): badge for verdict, badge in WORDS.items()},
+    "refused": ("bad", "Not looked at"),
+    "not_fixable": ("bad", "Not fixable"),
+    "fixed": ("middling", "Fails, fix known"),
+    "improved": ("bad", "Fails, only improved"),
+}
+"""The program stands as it was: a fix that is known is not one that is made."""
 TREND_NIGHTS: Final = 30
+COST_NIGHTS: Final = 7
 WIDTH, HEIGHT, MARGIN = 120.0, 28.0, 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one night took, over the names that the list still has."""
+
+    night: Night
+    names: int
+    reused: int
+    runs: int
+    steps: int
+    seconds: float
 
 
 def index_text(title: str, lines: Sequence[Line], night: Night) -> str:
@@ -35,8 +56,11 @@ def index_text(title: str, lines: Sequence[Line], night: Night) -> str:
         .render(
             title=title,
             lines=lines,
-            sentence=_sentence(len(lines), len(failing), len(broken)),
+            sentence=_sentence(
+                len(lines), len(failing), sum(bool(line.found.fix) for line in failing), len(broken)
+            ),
             badge="bad" if broken else "middling" if failing else "good",
+            costs=_costs(lines),
             night=night,
             sweeper_version=__version__,
         )
@@ -53,30 +77,36 @@ def write_index(path: Path, text: str) -> None:
         ) from None
 
 
-def _sentence(total: int, failing: int, broken: int) -> str:
+def _sentence(total: int, failing: int, known: int, broken: int) -> str:
     if not total:
         return "Nothing has been looked at yet."
     if not failing:
         return f"All {total} train." if total > 1 else "It trains."
-    text = f"{failing} of {total} do not train as they stand."
+    text = f"{failing} of {total} do not train as they stand"
+    text += f"; a fix is known for {known}." if known else "."
     if broken:
         text += f" The fix of an earlier night no longer holds for {broken}."
     return text
 
 
 def _badge(found: Found) -> tuple[str, str]:
-    if found.verdict == "refused":
-        return REFUSED
-    return WORDS[found.verdict]  # type: ignore[index]
+    return BADGES[found.verdict]
 
 
 def _label(found: Found) -> str:
     return Fix(changes=dict(found.fix)).label if found.fix else ""
 
 
+def _breakable(text: str) -> Markup:
+    """May be broken where a name has its joints."""
+    escaped = str(Markup.escape(text))
+    for joint in ("_", "=", "/"):
+        escaped = escaped.replace(joint, f"{joint}\0")
+    return Markup(escaped.replace("\0", "<wbr>"))
+
+
 def _trend(line: Line) -> Markup:
-    """The metric over the nights: filled points under the fix, open ones of the unchanged
-    program."""
+    """The metric over the nights: dots under the fix, squares of the unchanged program."""
     past = [found for _, found in line.past[-TREND_NIGHTS:]]
     after = [found.value for found in past]
     before = [found.baseline for found in past]
@@ -91,26 +121,51 @@ def _trend(line: Line) -> Markup:
         return x, HEIGHT - MARGIN - (value - low) / span * (HEIGHT - 2 * MARGIN)
 
     parts = []
-    for values, name in ((before, "before"), (after, "after")):
+    for values, name, dash in ((before, "before", ' stroke-dasharray="4 2"'), (after, "after", "")):
         points = [place(i, v) for i, v in enumerate(values) if v is not None]
         if len(points) > 1:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             parts.append(
-                f'<polyline points="{path}" fill="none" stroke="var(--{name})" stroke-width="1.5"/>'
+                f'<polyline points="{path}" fill="none" stroke="var(--{name})" '
+                f'stroke-width="1.5"{dash}/>'
             )
         parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="var(--{name})"/>' for x, y in points
+            f'<rect x="{x - 2:.1f}" y="{y - 2:.1f}" width="4" height="4" fill="var(--{name})"/>'
+            if dash
+            else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="var(--{name})"/>'
+            for x, y in points
         ]
     metric = plain(line.found.metric or "metric")
-    words = f"{metric} over {len(past)} nights, from {number(low)} to {number(high)}"
+    nights = f"{len(past)} night" + "s" * (len(past) > 1)
+    words = f"{metric} over {nights}, from {number(low)} to {number(high)}"
     return Markup(
         '<svg class="trend" role="img" aria-label="{}" width="{}" height="{}" '
         'viewBox="0 0 {} {}">{}</svg>'
     ).format(words, int(WIDTH), int(HEIGHT), int(WIDTH), int(HEIGHT), Markup("".join(parts)))
 
 
+def _costs(lines: Sequence[Line]) -> list[Cost]:
+    """Of the last nights, newest first."""
+    nights: dict[int, tuple[Night, list[Found]]] = {}
+    for line in lines:
+        for night, found in line.past:
+            nights.setdefault(night.id, (night, []))[1].append(found)
+    return [
+        Cost(
+            night=night, names=len(founds), reused=sum(f.reused for f in founds),
+            runs=sum(f.runs for f in founds), steps=sum(f.steps for f in founds),
+            seconds=sum(f.seconds for f in founds),
+        )
+        for _, (night, founds) in sorted(nights.items(), reverse=True)[:COST_NIGHTS]
+    ]  # fmt: skip
+
+
 def _day(moment: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment)) if moment else "-"
+
+
+def _days(moment: float | None) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment)) if moment else "-"
 
 
 @cache
@@ -125,8 +180,10 @@ def _environment() -> Environment:
         "fix_label": _label,
         "trend": _trend,
         "day": _day,
+        "days": _days,
         "plain": plain,
-        "number": lambda value: "-" if value is None else number(value),
+        "number": lambda value: "none" if value is None else number(value),
+        "breakable": _breakable,
         "clip": lambda text, most=CELL: clipped(str(text), most),
     }
     return environment

@@ -42,6 +42,11 @@ class Found:
     seconds: float = 0.0
 
     @property
+    def headline(self) -> str:
+        """The first line of the reason; what follows it is a traceback."""
+        return self.reason.partition("\n")[0]
+
+    @property
     def failing(self) -> bool:
         """The program as it stands does not train."""
         return self.verdict != "healthy"

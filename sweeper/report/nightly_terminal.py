@@ -38,7 +38,7 @@ def print_nightly(
             verdict,
             escape(clipped(Fix(changes=dict(found.fix)).label, MOST)) if found.fix else "-",
             str(found.runs),
-            escape(clipped(found.reason, MOST)),
+            escape(clipped(found.headline, MOST)),
             style="" if found.failing else "dim",
         )
     console.print(table)

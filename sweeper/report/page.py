@@ -27,8 +27,8 @@ from sweeper.report.plots import diagnosis_plots
 from sweeper.report.seed_plot import ranking_plot
 from sweeper.report.study_result import StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, fix_file_name, rank, remedies_frame
-from sweeper.report.words import clipped, interval, number, plain
-from sweeper.types import INCURABLE, Trial, Verdict, VerifiedFix
+from sweeper.report.words import clipped, interval, number, parts, plain, sentence
+from sweeper.types import INCURABLE, Hypothesis, Interval, Trial, Verdict, VerifiedFix
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 CELL: Final = 500
@@ -69,6 +69,8 @@ def page_text(result: StudyResult, study: Path) -> str:
         "verdict": "Not finished" if result.unfinished else WORDS[result.verdict][1],
         "rows": [_row(i, fix) for i, fix in enumerate(ranked, start=1)],
         "best": best,
+        "place": _place(result),
+        "cause": _cause(result),
         "lower_is_better": best is not None and best.metric_name in LOWER_IS_BETTER,
         "plots": diagnosis_plots(curves, result),
         "ranking_plot": ranking_plot(result),
@@ -100,6 +102,8 @@ def _environment() -> Environment:
         "plain": plain,
         "number": number,
         "interval": interval,
+        "parts": _parts,
+        "sentence": sentence,
         "clip": lambda text, most=CELL: clipped(str(text), most),
         "svg": Markup,
         "run_link": run_link,
@@ -121,6 +125,25 @@ def _row(position: int, fix: VerifiedFix) -> Row:
         file=Path(fix_file_name(position)).name if fix.verified else "",
         seconds=median(seconds) if seconds else math.nan,
         repairs=plain(fix.repairs),
+    )
+
+
+def _place(result: StudyResult) -> str:
+    """Of the program, as short as tells it from others that are called train.py as well."""
+    path = result.program.path
+    return str(Path(path.parent.name, path.name))
+
+
+def _cause(result: StudyResult) -> Hypothesis | None:
+    """What is believed most, where something is wrong at all."""
+    causes = result.diagnosis.hypotheses
+    return causes[0] if causes and result.diagnosis.failing else None
+
+
+def _parts(value: Interval) -> Markup:
+    """An interval that is broken between its middle and its ends alone."""
+    return Markup(" ").join(
+        Markup('<span class="whole">{}</span>').format(part) for part in parts(value)
     )
 
 

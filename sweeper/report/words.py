@@ -24,6 +24,12 @@ def clipped(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
 def number(value: float) -> str:
     """Three significant digits; a dash where there is none."""
     return f"{value:.3g}" if math.isfinite(value) else "-"
@@ -31,9 +37,14 @@ def number(value: float) -> str:
 
 def interval(value: Interval) -> str:
     """Such as ``0.956 (0.947 to 0.958)``; a dash where there is no number."""
+    return " ".join(parts(value))
+
+
+def parts(value: Interval) -> list[str]:
+    """Such as ``0.956`` and ``(0.947 to 0.958)``."""
     if not math.isfinite(value.value):
-        return "-"
+        return ["-"]
     middle, low, high = (
         f"{v:.3f}" if abs(v) < LARGE else f"{v:.3g}" for v in (value.value, value.low, value.high)
     )
-    return f"{middle} ({low} to {high})"
+    return [middle, f"({low} to {high})"]
