@@ -26,7 +26,8 @@ from sweeper.telemetry.activations import ActivationSampler
 from sweeper.telemetry.buffer import StepBuffer, fetch
 from sweeper.telemetry.capture import Captures
 from sweeper.telemetry.evaluation import Evaluation
-from sweeper.telemetry.facts import Collector, GraphFacts, Tracer, build_facts
+from sweeper.telemetry.facts import Collector, build_facts
+from sweeper.telemetry.graph_facts import GraphFacts, Tracer
 from sweeper.telemetry.layers import LayerSampler, global_norm
 from sweeper.telemetry.losses import LossLog
 from sweeper.telemetry.samples import Bags, Batch, SeenSamples, model_rows
