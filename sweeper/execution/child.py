@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from sweeper.execution.jobs import OUTPUT
 from sweeper.program.trackers import disable_trackers
@@ -27,6 +28,10 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+
+
+start: Literal["", "fresh", "imports", "prepared"] = ""
+"""From where this process runs its program: `Outcome.start`."""
 
 
 def run_environment(threads: int) -> dict[str, str]:
@@ -67,12 +72,15 @@ def die_with_parent(parent: int | None = None) -> None:
         os._exit(1)
 
 
-def become_child(job: Job, parent: int | None = None) -> None:
+def become_child(job: Job, parent: int | None = None, *, begun: bool = False) -> None:
     """Own session, parent's death, default signals, closed input, output to ``output.log``,
     environment.
 
-    ``parent`` is the zygote's pid after a fork, None in a fresh process.
+    ``parent`` is the zygote's pid after a fork, None in a fresh process. ``begun``: the environment
+    is this job's already, and its program may have changed it since.
     """
+    global start
+    start = "fresh" if parent is None else "prepared" if begun else "imports"
     if os.getpgrp() != os.getpid():
         os.setsid()
     if parent is None:
@@ -86,8 +94,9 @@ def become_child(job: Job, parent: int | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     redirect_output(job)
-    os.environ.update(run_environment(job.threads))
-    os.environ.update(job.environment)
+    if not begun:
+        os.environ.update(run_environment(job.threads))
+        os.environ.update(job.environment)
 
 
 def redirect_output(job: Job) -> None:

@@ -258,7 +258,9 @@ def _make_run(job: Job, warm: bool) -> tuple[bytes, Outcome]:
             },
             memory_bytes=job.memory_bytes or usable_memory() // max(1, core_count()),
         )  # fmt: skip
-        runs = _SUPERVISORS.setdefault(program.identity, Supervisor(program, warm=warm))
+        runs = _SUPERVISORS.setdefault(
+            program.identity, Supervisor(program, warm=warm, templates=False)
+        )
         outcome = runs.run(local)
         if outcome.status not in REPEATABLE:
             write_outcome(local.folder, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from sweeper.execution.memory import usable_memory
 from sweeper.execution.slots import Slot, make_slots
 from sweeper.execution.supervise import Supervisor
 from sweeper.types import Job, Outcome, Program
@@ -52,10 +53,13 @@ class Local(Supervisor):
         super().__init__(program, warm=warm, log=log)
 
     def slots(self, peak_memory: int = 0) -> tuple[Slot, ...]:
-        return make_slots(
+        slots = make_slots(
             self._count, devices=self._devices, per_device=self._per_device,
             peak_memory=peak_memory,
         )  # fmt: skip
+        if self._templates is not None and (usable := usable_memory()):
+            self._templates.room = (len(slots) + 1) * peak_memory <= usable
+        return slots
 
     def first(self) -> Slot:
         return self._first

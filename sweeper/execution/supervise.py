@@ -25,6 +25,7 @@ from sweeper.execution.jobs import (
     write_outcome,
 )
 from sweeper.execution.pulse import read_pulse
+from sweeper.execution.templates import Templates
 from sweeper.execution.warm import Warm, WarmUnavailableError
 from sweeper.execution.watchdog import Ending, watch
 from sweeper.program.containment import discard
@@ -49,8 +50,9 @@ class Supervisor:
     """Runs jobs; thread-safe, one call per slot at a time.
 
     ``program`` names the source whose imports the zygote preloads. ``warm=False`` runs fresh
-    processes only. ``retries`` is how often a run that somebody killed, or that ended for reasons
-    of infrastructure, is made again at once.
+    processes only; ``templates=False`` runs every program from its first line. ``retries`` is how
+    often a run that somebody killed, or that ended for reasons of infrastructure, is made again at
+    once.
     """
 
     def __init__(
@@ -58,11 +60,15 @@ class Supervisor:
         program: Program | None = None,
         *,
         warm: bool = True,
+        templates: bool = True,
         log: Path | None = None,
         retries: int = RETRIES,
     ) -> None:
         usable = warm and sys.platform.startswith("linux")
         self._warm = Warm(program.path if program else None, log) if usable else None
+        self._templates: Templates | None = None
+        if self._warm is not None and templates:
+            self._templates = Templates(self._warm, self._warm.notes)
         self._retries = retries
         self._lock = threading.Lock()
         self._handles: set[Handle] = set()
@@ -79,6 +85,11 @@ class Supervisor:
         if self._warm is not None:
             with contextlib.suppress(WarmUnavailableError):
                 self._warm.start()
+
+    def prepare(self, job: Job) -> str:
+        """Prepare the template for jobs like this one, and wait for it; why there is none, or the
+        empty string."""
+        return self._templates.prepare(job) if self._templates else "there is no warm start"
 
     def run(self, job: Job) -> Outcome:
         """Make the run, or return the outcome of the same run made before."""
@@ -106,6 +117,8 @@ class Supervisor:
     def close(self) -> None:
         """End every run and the zygote. Safe to call twice."""
         self.cancel()
+        if self._templates is not None:
+            self._templates.close()
         if self._warm is not None:
             self._warm.close()
         atexit.unregister(self.close)
@@ -142,7 +155,8 @@ class Supervisor:
         handle: Handle | None = None
         if self._warm is not None:
             try:
-                handle = Forked(*self._warm.submit(path))
+                child = self._templates.submit(job, path) if self._templates else None
+                handle = Forked(*(child or self._warm.submit(path)))
             except WarmUnavailableError:
                 handle = None
         if handle is None:

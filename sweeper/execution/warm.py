@@ -61,9 +61,14 @@ class ZygoteProcess:
         self.alive = True
         self.ready = threading.Event()
         self.imported: list[str] = []
+        self.seconds = 0.0
+        """What its imports took, or its program up to the fork point."""
+        self.came_to = ""
+        """What ends the common part of the runs, of a template."""
         self.pid = 0
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._next = 0
         self._ours, self._theirs = socket.socketpair()
         self._thread = threading.Thread(target=self._live, name="sweeper-zygote", daemon=True)
@@ -102,15 +107,27 @@ class ZygoteProcess:
             self._ours.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=5.0)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the reader marks every child lost
-            self._ours.sendall(json.dumps(message).encode() + b"\n")
+    def fork_template(self, number: int, job_path: Path, descriptor: int) -> None:
+        """Have a template forked that answers over the descriptor."""
+        self._send({"template": number, "job": str(job_path)}, descriptor)
+
+    def end_template(self, number: int) -> None:
+        """End one that has not answered yet."""
+        self._send({"template": number, "end": True})
+
+    def _send(self, message: dict[str, Any], *descriptors: int) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with contextlib.suppress(OSError), self._sending:  # the reader marks every child lost
+            if descriptors:
+                socket.send_fds(self._ours, [line], descriptors)
+            else:
+                self._ours.sendall(line)
 
     def _live(self) -> None:
         process = None
         try:
             process = self._spawn()
-            self.pid = process.pid
+            self.pid = process.pid if process else 0
             with self._ours.makefile("rb") as lines:
                 for line in lines:
                     self._receive(json.loads(line))
@@ -119,7 +136,8 @@ class ZygoteProcess:
         finally:
             self._finish(process)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes] | None:
+        """Start the process; None where somebody else reaps it."""
         environment = {**os.environ, **run_environment(1)}
         output = (
             subprocess.DEVNULL
@@ -143,6 +161,8 @@ class ZygoteProcess:
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("ready"):
             self.imported = message["imported"]
+            self.seconds = message["seconds"]
+            self.came_to = message.get("reason", "")
             self.ready.set()
             return
         if "unsafe" in message:

@@ -24,6 +24,7 @@ from sweeper.types import Job, Outcome, Program
 
 if TYPE_CHECKING:
     from sweeper.program.session import Session
+    from sweeper.program.side_effects import Watch
     from sweeper.telemetry.recorder import Recorder
     from sweeper.telemetry.replay import Replayer
 
@@ -51,108 +52,152 @@ def run_job(job: Job) -> Outcome:
     The caller has already set threads, devices, output and session; here come files, seeds,
     seams and the program.
     """
-    from sweeper.execution.child import die_with_parent
-    from sweeper.execution.jobs import write_outcome
-    from sweeper.execution.memory import peak_memory
-    from sweeper.execution.pulse import Pulse
+    run = Run(job)
+    try:
+        run.begin()
+        enter(job.program)
+        execute(job.program)
+    except BaseException as error:
+        return run.end(error)
+    return run.end(None)
 
-    started = time.monotonic()
-    pulse = Pulse(job.folder)  # before the run folder's parent may become read-only
-    kind, outside = "none", None
-    if job.contain_files:
-        from sweeper.program.containment import contain
-        from sweeper.program.side_effects import watch_run
-        from sweeper.program.trackers import disable_trackers, force_offline
 
-        scratch = job.folder / "scratch"
-        on = contain(scratch, [job.folder], job.program.cwd)
-        kind = on.kind
-        trial = job.facts is not None
-        outside = watch_run(job.folder, on, trial=trial, allowed=job.allow_side_effects)
-        disable_trackers(os.environ, scratch / "trackers")
-        force_offline(scratch / "trackers")
-        die_with_parent()  # entering a user namespace may have made the kernel forget it
-    import torch
+class Run:
+    """One job in this process: what stands around its program, which is called between `begin` and
+    `end`.
 
-    torch.set_num_threads(job.threads)
-    from sweeper.program import seams, seeds
-    from sweeper.program.session import Session
+    ``earlier`` are the seconds for which the program has run already, where this process was forked
+    from one that had begun it.
+    """
 
-    session = Session(
-        facts=job.facts, seed=job.seed, max_steps=job.max_steps, max_seconds=job.max_seconds,
-        planned_steps=job.planned_steps,
-    )  # fmt: skip
-    recorder = _recorder(job, session) if job.watch else None
-    replayer = _replayer(job, session) if recorder is not None and recorder.tracer else None
-    session.after_step(lambda optimizer: pulse.beat() if optimizer is session.primary else None)
+    def __init__(self, job: Job, *, earlier: float = 0.0) -> None:
+        from sweeper.execution.pulse import Pulse
 
-    def finish(status: str, **more: Any) -> Outcome:
-        if outside is not None:
-            outside.ended()
-        if recorder is not None:
-            session.observing = True
-            try:
-                recorder.program_ended()
-                if replayer is not None:
-                    replayer.program_ended()
-            except Exception:
-                session.watch_errors.append(traceback.format_exc())
-        for remedy, key in GROUP_KEYS.items():
-            if remedy in job.fix.changes and (times := session.overwritten.get(key)):
-                session.refused[remedy] = (
-                    f"the program's own optimizer step writes {key} again (at {times} steps)"
-                )
-        outcome = Outcome(
-            status=status, steps=session.step, seconds=time.monotonic() - started,  # type: ignore[arg-type]
-            containment=kind, device=_device(session), versions=versions(), applied=session.applied,
-            longest_gap=pulse.longest_gap(), peak_memory=peak_memory(), refused=session.refused,
-            watch_errors=tuple(session.watch_errors), **more,
+        self.job = job
+        self.begun = earlier > 0.0
+        self.watch: Watch | None
+        self.started = time.monotonic()
+        self.pulse = Pulse(job.folder)  # before the run folder's parent may become read-only
+        self.containment, self.watch = "none", None
+        if job.contain_files:
+            self.containment, self.watch = _contain(job)
+        import torch
+
+        from sweeper.program.session import Session
+
+        torch.set_num_threads(job.threads)
+        self.session = Session(
+            facts=job.facts, seed=job.seed, max_steps=job.max_steps, max_seconds=job.max_seconds,
+            planned_steps=job.planned_steps,
         )  # fmt: skip
-        write_outcome(job.folder, outcome)
-        return outcome
+        self.recorder = _recorder(job, self.session) if job.watch else None
+        self.replayer: Replayer | None = None
+        if self.recorder is not None:
+            self.recorder.collector.started -= earlier
+            self.replayer = _replayer(job, self.session) if self.recorder.tracer else None
+        self._seams, self._changes = contextlib.ExitStack(), contextlib.ExitStack()
 
-    def abandon() -> None:
-        finish(session.stop_reason)
+    def begin(self) -> None:
+        """Seams, seeds and the job's changes. What it raises ends the run."""
+        from sweeper.program import seams, seeds
+
+        session, pulse = self.session, self.pulse
+        session.after_step(lambda optimizer: pulse.beat() if optimizer is session.primary else None)
+        session.on_abandon = self._abandon
+        self._seams.enter_context(seams.installed(session, amid=self.begun))
+        seeds.start(self.job.seed)
+        for name, value in self.job.fault.items():
+            _inject(session, name, value)
+        for name, value in self.job.fix.changes.items():
+            _apply(session, name, value)
+        self._changes.enter_context(_changing(session))
+
+    def end(self, error: BaseException | None) -> Outcome:
+        """The outcome, written, of a program that has ended by itself or by ``error``."""
+        from sweeper.program.session import BudgetReached, NotApplied
+        from sweeper.program.tracebacks import traceback_text
+
+        session = self.session
+        with self._seams:
+            self._changes.close()
+            if error is None:
+                return self._finish(_ended(session))
+            if isinstance(error, SystemExit):
+                return self._exited(error)
+            # Or the program turned the budget's exception into one of its own.
+            if isinstance(error, (BudgetReached, NotApplied)) or session.stop_reason:
+                return self._finish(session.stop_reason)
+            text = traceback_text(error)
+            sys.stderr.write(text)
+            status = "out_of_memory" if _out_of_memory(error) else "program_error"
+            if isinstance(error, Exception) and status == "program_error":
+                session.seam_error(error)
+            short = f"{type(error).__name__}: {error}"
+            return self._finish(status, error=short, traceback=text, exit_code=1)
+
+    def _exited(self, error: SystemExit) -> Outcome:
+        session = self.session
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if session.stop_reason:
+            return self._finish(session.stop_reason)
+        if code and not session.step:
+            text = error.code if isinstance(error.code, str) else f"sys.exit({code})"
+            return self._finish("program_error", error=f"SystemExit: {text}", exit_code=code)
+        return self._finish(_ended(session), exit_code=code)
+
+    def _abandon(self) -> None:
+        self._finish(self.session.stop_reason)
         _flush()
         os._exit(0)
 
-    session.on_abandon = abandon
-    with seams.installed(session):
-        seeds.start(job.seed)
-        return _run(job, session, finish)
+    def _finish(self, status: str, **more: Any) -> Outcome:
+        from sweeper.execution import child
+        from sweeper.execution.jobs import write_outcome
+        from sweeper.execution.memory import peak_memory
+
+        session = self.session
+        if self.watch is not None:
+            self.watch.ended()
+        if self.recorder is not None:
+            session.observing = True
+            try:
+                self.recorder.program_ended()
+                if self.replayer is not None:
+                    self.replayer.program_ended()
+            except Exception:
+                session.watch_errors.append(traceback.format_exc())
+        for remedy, key in GROUP_KEYS.items():
+            if remedy in self.job.fix.changes and (times := session.overwritten.get(key)):
+                session.refused[remedy] = (
+                    f"the program's own optimizer step writes {key} again (at {times} steps)"
+                )
+        seconds = time.monotonic() - self.started
+        outcome = Outcome(
+            status=status, steps=session.step, seconds=seconds,  # type: ignore[arg-type]
+            containment=self.containment, device=_device(session), versions=versions(),
+            applied=session.applied, longest_gap=self.pulse.longest_gap(),
+            peak_memory=peak_memory(), refused=session.refused,
+            watch_errors=tuple(session.watch_errors), start=child.start, **more,
+        )  # fmt: skip
+        write_outcome(self.job.folder, outcome)
+        return outcome
 
 
-def _run(job: Job, session: Session, finish: Any) -> Outcome:
-    from sweeper.program.session import BudgetReached, NotApplied
-    from sweeper.program.tracebacks import traceback_text
+def _contain(job: Job) -> tuple[str, Watch]:
+    """Which containment is on, and the watch over what it does not hold."""
+    from sweeper.execution.child import die_with_parent
+    from sweeper.program.containment import contain
+    from sweeper.program.side_effects import watch_run
+    from sweeper.program.trackers import disable_trackers, force_offline
 
-    try:
-        for name, value in job.fault.items():
-            _inject(session, name, value)
-        for name, value in job.fix.changes.items():
-            _apply(session, name, value)
-        with _changing(session):
-            execute(job.program)
-    except (BudgetReached, NotApplied):
-        return finish(session.stop_reason)  # type: ignore[no-any-return]
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if session.stop_reason:
-            return finish(session.stop_reason)  # type: ignore[no-any-return]
-        if code and not session.step:
-            text = error.code if isinstance(error.code, str) else f"sys.exit({code})"
-            return finish("program_error", error=f"SystemExit: {text}", exit_code=code)  # type: ignore[no-any-return]
-        return finish(_ended(session), exit_code=code)  # type: ignore[no-any-return]
-    except BaseException as error:
-        if session.stop_reason:  # the program turned the budget's exception into one of its own
-            return finish(session.stop_reason)  # type: ignore[no-any-return]
-        text = traceback_text(error)
-        sys.stderr.write(text)
-        status = "out_of_memory" if _out_of_memory(error) else "program_error"
-        if isinstance(error, Exception) and status == "program_error":
-            session.seam_error(error)
-        return finish(status, error=f"{type(error).__name__}: {error}", traceback=text, exit_code=1)  # type: ignore[no-any-return]
-    return finish(_ended(session))  # type: ignore[no-any-return]
+    scratch = job.folder / "scratch"
+    on = contain(scratch, [job.folder], job.program.cwd)
+    trial = job.facts is not None
+    watch = watch_run(job.folder, on, trial=trial, allowed=job.allow_side_effects)
+    disable_trackers(os.environ, scratch / "trackers")
+    force_offline(scratch / "trackers")
+    die_with_parent()  # entering a user namespace may have made the kernel forget it
+    return on.kind, watch
 
 
 def _ended(session: Session) -> str:
@@ -210,18 +255,19 @@ def _changing(session: Session) -> Iterator[None]:
                 session.confirm("activation", calls=mode.count)
 
 
-def execute(program: Program) -> None:
-    """Run the program as Python would:
-    as ``__main__``, with its own argv, path and working directory.
-    """
+def enter(program: Program) -> None:
+    """The program's own argv, path and working directory."""
     os.chdir(program.cwd)
-    sys.argv = [str(program.path), *program.argv]
+    module = program.kind == "module"
+    sys.argv = [program.target if module else str(program.path), *program.argv]
+    sys.path.insert(0, str(program.cwd if module else program.path.parent))
+
+
+def execute(program: Program) -> None:
+    """Run the program as Python would, as ``__main__``, after `enter`."""
     if program.kind == "module":
-        sys.path.insert(0, str(program.cwd))
-        sys.argv[0] = program.target
         runpy.run_module(program.target, run_name="__main__", alter_sys=True)
         return
-    sys.path.insert(0, str(program.path.parent))
     if program.kind == "function":
         stem = program.path.stem
         module = _run_file(program, f"{stem}_" if stem in sys.modules else stem)

@@ -8,6 +8,10 @@ first argument; the second is the program's source file, empty to preload nothin
                        {"unsafe": reason}, after which it ends
     driver -> zygote   {"run": id, "job": path of job.json}
                        {"run": id, "signal": number}
+                       {"template": id, "job": path}, with a descriptor: fork a process that runs
+                       the job's program up to its fork point and then serves runs over that
+                       descriptor (`sweeper.execution.template`)
+                       {"template": id, "end": true}
     zygote -> driver   {"run": id, "pid": pid, "started": time.time()}
                        {"run": id, "pid": pid, "status": wait status, "seconds": s}
                        {"run": id, "error": reason}
@@ -30,8 +34,9 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweeper.execution import imports
 from sweeper.execution.child import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, become_child, prctl
@@ -64,14 +69,17 @@ def _python_threads() -> int:
     return threading.active_count()
 
 
-class Zygote:
+class ForkServer:
     """Forks children on request and reports their ends; single-threaded throughout."""
 
-    def __init__(self, connection: socket.socket, worker: Any) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.worker = worker
+        self.pid = os.getpid()
         self.runs: dict[int, tuple[int, float]] = {}
+        self.templates: dict[int, int] = {}
+        """Pid -> id."""
         self.buffer = b""
+        self.received: list[int] = []
         self.wake_read, self.wake_write = os.pipe()
         for end in (self.wake_read, self.wake_write):
             os.set_blocking(end, False)
@@ -87,7 +95,8 @@ class Zygote:
             while self._turn():
                 pass
         finally:
-            self._end_all()
+            if os.getpid() == self.pid:  # else a child is on its way into its run
+                self._end_all()
 
     def _turn(self) -> bool:
         socket_end = self.connection.fileno()
@@ -98,20 +107,29 @@ class Zygote:
         self._reap()
         if socket_end in ready:
             try:
-                data = self.connection.recv(65536)
+                data, descriptors, _, _ = socket.recv_fds(self.connection, 65536, 8)
             except OSError:
                 return False
             if not data:
                 return False
+            self.received += descriptors
             self.buffer += data
             *lines, self.buffer = self.buffer.split(b"\n")
             for line in lines:
-                request = json.loads(line)
-                if "signal" in request:
-                    self._signal(request["run"], request["signal"])
-                else:
-                    self._fork(request)
+                self._obey(json.loads(line))
         return True
+
+    def _obey(self, request: dict[str, Any]) -> None:
+        if "signal" in request:
+            self._signal(request["run"], request["signal"])
+        elif "end" in request:
+            for pid, number in self.templates.items():
+                if number == request["template"]:
+                    kill_group(pid)
+        elif "template" in request:
+            self._fork_template(request, self.received.pop(0))
+        else:
+            self._fork(request)
 
     def _signal(self, run: int, number: int) -> None:
         """Signal a run's process group; done here because only here the pid cannot have been
@@ -134,25 +152,34 @@ class Zygote:
         self.runs[pid] = (request["run"], time.monotonic())
         self._send({"run": request["run"], "pid": pid, "started": time.time()})
 
-    def _child(self, request: dict[str, Any], parent: int) -> None:
-        code = 70
+    def _fork_template(self, request: dict[str, Any], descriptor: int) -> None:
+        connection, parent = socket.socket(fileno=descriptor), os.getpid()
         try:
-            for end in (self.wake_read, self.wake_write):
-                os.close(end)
-            self.connection.close()
-            job = read_job(Path(request["job"]))
-            become_child(job, parent)
-            self.worker.run_job(job)
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code & 0xFF)
+            pid = os.fork()
+        except OSError:
+            pid = -1  # the driver sees its connection end
+        if pid == 0:
+            self._template(request, connection, parent)
+        connection.close()
+        if pid > 0:
+            self.templates[pid] = request["template"]
+
+    def _close(self) -> None:
+        """In a child: it serves nobody."""
+        signal.set_wakeup_fd(-1)
+        for end in (self.wake_read, self.wake_write):
+            os.close(end)
+        self.connection.close()
+
+    def _child(self, request: dict[str, Any], parent: int) -> None:
+        """In a child: the run. Does not return to the caller."""
+        raise NotImplementedError
+
+    def _template(
+        self, request: dict[str, Any], connection: socket.socket, parent: int
+    ) -> NoReturn:
+        """In a child: the program up to its fork point."""
+        raise NotImplementedError
 
     def _reap(self) -> None:
         """Report every child that ended; its process group is killed while its pid still cannot be
@@ -165,9 +192,10 @@ class Zygote:
             if ended is None:
                 return
             pid = ended.si_pid
-            if pid in self.runs:
+            if pid in self.runs or pid in self.templates:
                 kill_group(pid)
             _, status = os.waitpid(pid, 0)
+            self.templates.pop(pid, None)
             if pid in self.runs:
                 run, start = self.runs.pop(pid)
                 if not self.runs:
@@ -179,12 +207,12 @@ class Zygote:
         """Kill processes that escaped their run's group; only while no run is alive, as they name
         no owner."""
         for pid in _children():
-            if pid not in self.runs:
+            if pid not in self.runs and pid not in self.templates:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
     def _end_all(self) -> None:
-        for pid in self.runs:
+        for pid in (*self.runs, *self.templates):
             kill_group(pid)
         limit = time.monotonic() + 2.0
         while time.monotonic() < limit:
@@ -200,6 +228,51 @@ class Zygote:
     def _send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # a closed driver is noticed by the next turn
             self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+class Zygote(ForkServer):
+    """Its children have imported what runs need, and nothing else."""
+
+    def __init__(self, connection: socket.socket, worker: Any) -> None:
+        super().__init__(connection)
+        self.worker = worker
+
+    def _child(self, request: dict[str, Any], parent: int) -> None:
+        def run() -> None:
+            self._close()
+            job = read_job(Path(request["job"]))
+            become_child(job, parent)
+            self.worker.run_job(job)
+
+        end_with(run)
+
+    def _template(
+        self, request: dict[str, Any], connection: socket.socket, parent: int
+    ) -> NoReturn:
+        def serve() -> None:
+            from sweeper.execution import template
+
+            self._close()
+            template.main(read_job(Path(request["job"])), connection, parent)
+
+        end_with(serve)
+
+
+def end_with(work: Callable[[], None]) -> NoReturn:
+    """Do it, and end this process whatever becomes of it."""
+    code = 70
+    try:
+        work()
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)
 
 
 def kill_group(pid: int, number: int = signal.SIGKILL) -> None:

@@ -22,18 +22,23 @@ class Unavailable(Exception):
     """Why the kernel's means cannot be had; the process is fit to go on without them."""
 
 
+_entered = False
+"""This process is in a user namespace that it made."""
+
+
 def enter_namespace() -> bool:
     """Give this process mounts of its own. True when that needed a user namespace.
 
     Raises `Unavailable`. To be undone by nothing but the end of the process.
     """
+    global _entered
     if sys.platform != "linux":
         raise Unavailable(f"mount namespaces need Linux, this is {sys.platform}")
     if len(os.listdir("/proc/self/task")) > 1:
         raise Unavailable("the process already runs several threads")
     try:
         call("unshare", CLONE_NEWNS)
-        user_namespace = False
+        user_namespace = _entered
     except OSError as error:
         if error.errno != errno.EPERM:
             raise Unavailable(f"no mount namespace: {error}") from error
@@ -41,9 +46,50 @@ def enter_namespace() -> bool:
         if refusal:
             raise Unavailable(f"user namespaces are not permitted here: {refusal}") from error
         _enter_user_namespace()
-        user_namespace = True
+        user_namespace = _entered = True
     _make_private()
     return user_namespace
+
+
+class Way:
+    """The way back to the mounts as they are now, for children of this process that are forked
+    after its mounts have changed. To be made in a namespace of its own (`enter_namespace`), and
+    `rest` to be called before the program runs."""
+
+    def __init__(self) -> None:
+        self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._capabilities = _capabilities()
+
+    def rest(self) -> None:
+        """In a user namespace: no capability is in force (as after `drop_capabilities`), and all
+        can be again."""
+        if _entered:
+            _, permitted, inheritable = self._capabilities
+            _set_capabilities((0, 0), permitted, inheritable)
+
+    def back(self) -> None:
+        """In a child with one thread: the mounts of then."""
+        if _entered:
+            _set_capabilities(*self._capabilities)
+        call("setns", self._mounts, CLONE_NEWNS)
+        os.close(self._mounts)
+
+
+_Words = tuple[int, int]
+
+
+def _capabilities() -> tuple[_Words, _Words, _Words]:
+    """Effective, permitted and inheritable, as two words of 32 bits each (capget(2))."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    call("capget", header, data)
+    return (data[0], data[3]), (data[1], data[4]), (data[2], data[5])
+
+
+def _set_capabilities(effective: _Words, permitted: _Words, inheritable: _Words) -> None:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    words = (effective[0], permitted[0], inheritable[0], effective[1], permitted[1], inheritable[1])
+    call("capset", header, (ctypes.c_uint32 * 6)(*words))
 
 
 @functools.cache

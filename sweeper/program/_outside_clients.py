@@ -25,6 +25,8 @@ _CONNECTING = {
     "grpc": ("insecure_channel", "secure_channel"),
 }
 """Module -> what connects it to a server."""
+CLIENTS = (*_CONNECTING, "pynvml")
+"""Modules that are wrapped."""
 _GPU_SETTING = re.compile(r"nvmlDevice(Set|Reset|Clear|Freeze|Modify|Remove|Create)\w+$")
 
 

@@ -36,6 +36,7 @@ from sweeper.program._namespace import (
     MS_BIND,
     MS_REC,
     Unavailable,
+    Way,
     drop_capabilities,
     enter_namespace,
     mount,
@@ -55,10 +56,11 @@ TMPFS_SIZE = "2g"
 """Cap on what a run may write in memory: there, and where its disk can hold no upper layer."""
 
 
-def enter(scratch: Path, keep: Sequence[Path], cwd: Path) -> str:
+def enter(scratch: Path, keep: Sequence[Path], cwd: Path, way: Way | None = None) -> str:
     """Move the process into the overlay. Returns what is on, in words; raises `Unavailable`.
 
-    All paths are absolute and without links; `scratch` is empty and lies in one of `keep`.
+    All paths are absolute and without links; `scratch` is empty and lies in one of `keep`. With
+    `way`, children may leave the overlay again.
     """
     user_namespace = enter_namespace()
     try:
@@ -67,7 +69,9 @@ def enter(scratch: Path, keep: Sequence[Path], cwd: Path) -> str:
         raise Unavailable(f"mounting the overlay failed: {error}") from error
     finally:
         os.chdir(cwd)
-        if user_namespace:
+        if way is not None:
+            way.rest()
+        elif user_namespace:
             drop_capabilities()
     _tolerate_cross_device_renames()
     where = "user and mount" if user_namespace else "mount"

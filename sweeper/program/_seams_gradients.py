@@ -40,15 +40,15 @@ def reset() -> None:
     _scaled.clear()
 
 
-def patch_gradients(patch: Patch, current: Current) -> None:
-    """Everything in this module."""
+def patch_gradients(patch: Patch, current: Current, comparing: Current) -> None:
+    """Everything in this module; ``comparing`` is ``current`` for comparisons."""
     for name in LOSSES:
         _plain[name] = getattr(F, name)
         patch(F, name, _loss_maker(name, current))
     _patch_backward(patch, current)
     _patch_scaler(patch, current)
     _patch_clips(patch, current)
-    _patch_comparison(patch, current)
+    _patch_comparison(patch, comparing)
     checkpoints.patch_checkpoints(patch, current)
 
 

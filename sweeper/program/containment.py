@@ -24,7 +24,12 @@ from typing import Literal
 from sweeper.program import _overlay
 from sweeper.program._landlock import forbid_writes
 from sweeper.program._mounts import working_folder
-from sweeper.program._namespace import Unavailable, user_namespace_refusal
+from sweeper.program._namespace import (
+    Unavailable,
+    Way,
+    enter_namespace,
+    user_namespace_refusal,
+)
 from sweeper.program._redirect import Redirect
 from sweeper.program._redirect_libraries import install
 from sweeper.program._spawned import plain_name
@@ -91,6 +96,40 @@ def contain(
         reason,
         other_code="free" if unguarded else "stopped",
     )
+
+
+class Provisional:
+    """Containment of a process that runs a program up to its fork point: what it writes there shows
+    in `written`, and the children that it forks are contained anew, each in a folder of its own.
+
+    To be made where `contain` is to be called. Raises `Unavailable` where there is no overlay.
+    """
+
+    def __init__(self, scratch: Path, keep: Sequence[Path], cwd: Path) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        clear(scratch)
+        self._scratch, cwd = scratch.resolve(), cwd.resolve(strict=True)
+        kept = _outermost([path.resolve(strict=True) for path in (*keep, self._scratch)])
+        enter_namespace()
+        self._way = Way()
+        _overlay.enter(self._scratch, kept, cwd, self._way)
+        self._before = self._listing()
+
+    def written(self) -> str:
+        """Something that was written past Python's calls since, or the empty string."""
+        return min(self._listing() - self._before, default="")
+
+    def leave(self) -> None:
+        """In a child: out of the overlay, ready for `contain`."""
+        self._way.back()
+
+    def _listing(self) -> set[str]:
+        return {
+            os.path.join(parent, name)
+            for layers in ("files", "mounts", "memory", "shared")
+            for parent, folders, files in os.walk(self._scratch / layers)
+            for name in (*folders, *files)
+        }
 
 
 def clear(scratch: Path) -> None:

@@ -73,13 +73,30 @@ _depth = {"optimizer": 0, "loader": 0}
 _outermost = Outermost()
 
 
+_asked: Callable[[], None] | None = None
+
+
+def ask(question: Callable[[], None] | None) -> None:
+    """Call ``question()`` whenever a seam looks for a session while none is watched: it may fork
+    (`sweeper.program.fork_point`), and in the child a session is watched afterwards."""
+    global _asked
+    _asked = question
+
+
 def current() -> Session | None:
     """The session that is watched, unless an observer is computing."""
+    if _current is None and _asked is not None:
+        _asked()
     return _current if _current is not None and not _current.observing else None
 
 
+def _comparing() -> Session | None:
+    """The same for comparisons, which nobody looks at before the first step."""
+    return None if _current is None else current()
+
+
 @contextmanager
-def installed(session: Session, *, inside: bool = False) -> Iterator[Session]:
+def installed(session: Session, *, inside: bool = False, amid: bool = False) -> Iterator[Session]:
     """Watch with ``session`` inside the block.
 
     Every patch is undone at its end if this call made them.
@@ -88,6 +105,7 @@ def installed(session: Session, *, inside: bool = False) -> Iterator[Session]:
         inside: the process is not a run of ours, and has imported anything before. Seeds and
             processes are left alone; names that modules hold already (``from torch.nn.functional
             import ...``) are patched too.
+        amid: a seam is asking at this moment (`ask`), maybe of a constructor under way.
     """
     global _current
     own = not _undo
@@ -96,7 +114,7 @@ def installed(session: Session, *, inside: bool = False) -> Iterator[Session]:
         if own and inside:
             patch_aliases([(o, n, old) for o, n, old, _ in _undo], _patch)
         previous, _current = _current, session
-        for key in _depth:
+        for key in () if amid else _depth:
             _depth[key] = 0
         _seams_gradients.reset()
         _watch_calls(session)
@@ -123,7 +141,7 @@ def install(*, inside: bool = False) -> None:
         return
     _patch_optimizers()
     _patch_data()
-    _seams_gradients.patch_gradients(_patch, current)
+    _seams_gradients.patch_gradients(_patch, current, _comparing)
     patch_model_facts(_patch, current)
     if not inside:
         patch_processes(_patch, current)

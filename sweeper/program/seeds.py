@@ -50,6 +50,7 @@ Patch = Callable[[Any, str, Callable[[Any], Any]], None]
 
 class _Offset:
     value = 0
+    asked: Callable[[], None] | None = None
     unseeded: ClassVar[Counter[str]] = Counter()
     """Generators without a seed so far, by the module that makes them: a library must not change
     what the program gets, only because it is imported before or after the fork."""
@@ -60,12 +61,24 @@ class _Offset:
 def shifted(seed: int, valid: tuple[int, int] | None = None) -> int:
     """`seed` of this run. `valid`: first and past-the-last value that the generator takes; a number
     outside is left to its own complaint, one inside stays inside."""
+    _ask()
     if valid is None:
         return int(seed) + _Offset.value
     low, high = valid
     if not _Offset.value or not low <= seed < high:
         return seed
     return (int(seed) + _Offset.value - low) % (high - low) + low
+
+
+def ask(question: Callable[[], None] | None) -> None:
+    """Call ``question()`` ahead of every seed that a generator takes: it may fork, and the shift is
+    another afterwards."""
+    _Offset.asked = question
+
+
+def _ask() -> None:
+    if _Offset.asked is not None:
+        _Offset.asked()
 
 
 def start(seed: int) -> None:
@@ -78,6 +91,7 @@ def start(seed: int) -> None:
 
 
 def _next_unseeded() -> int:
+    _ask()
     frame: FrameType | None = sys._getframe(1)
     module = ""
     while frame is not None:
@@ -127,6 +141,7 @@ class ShiftedGenerator(torch.Generator, metaclass=_StandsForTorch):
     """torch.Generator whose seeds are shifted too: its class cannot be patched itself."""
 
     def __new__(cls, *args: Any, **options: Any) -> ShiftedGenerator:
+        _ask()
         generator: ShiftedGenerator = super().__new__(cls, *args, **options)
         if _Offset.value:
             torch._C.Generator.manual_seed(generator, _TORCH_DEFAULT + _Offset.value)
@@ -181,6 +196,7 @@ def _device_unseeded(manual_seed: Callable[[int], Any]) -> Callable[[], Any]:
 def _numpy_seed_value(seed: Any, valid: tuple[int, int] | None) -> Any:
     """A seed as numpy takes it: nothing, a number, a sequence of numbers, or an object with a state
     of its own, which is left as it is."""
+    _ask()
     if seed is None:
         return _next_unseeded() % 2**32
     if isinstance(seed, (int, np.integer)):
