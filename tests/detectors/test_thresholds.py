@@ -4,8 +4,8 @@ in nothing else, and the verdict changes as the threshold's words say."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from sweeper.detectors import all_detectors
 from sweeper.detectors._base import Insufficient
-from sweeper.types import Finding, RunRecord
+from sweeper.types import Finding, RunRecord, Symptom
 from tests.detectors.records import (
+    BATCH,
     LN10,
+    PASS,
     STEPS,
     activations,
     chance,
@@ -101,6 +103,26 @@ def understood(skill: float) -> RunRecord:
     return record(steps, evaluated=evals(accuracy=0.1 + 0.9 * skill))
 
 
+def token_model(skill: float) -> RunRecord:
+    evaluated = evals(loss=(np.nan, np.nan, (1 - skill) * H), n=1_000_000)
+    return record(chance(), what=facts(task="language_model"), evaluated=evaluated)
+
+
+def first_steps(n: float, rows: Literal["steps", "epochs"] = "steps") -> RunRecord:
+    """The first ``n`` rows of a run at chance."""
+    steps = {k: v[: int(n)] for k, v in chance().items()}
+    made = record(steps, what=facts(steps=int(n)), evaluated=evals(accuracy=0.1))
+    return replace(made, rows=rows)
+
+
+def single_class(others: float) -> RunRecord:
+    """A run that knows nearly all of its 6,400 samples, all but ``others`` of one class."""
+    rare = others / (PASS * BATCH)
+    two = facts(class_prior=(1 - rare, rare), n_classes=2, head_width=2)
+    right = series(accuracy=1.0, loss=sound_loss(end=0.001) * 1e-3)
+    return record(right, what=two, evaluated=evals(accuracy=0.99, prior=0.5))
+
+
 # -- hidden outputs --------------------------------------------------------------------------------
 
 
@@ -149,9 +171,28 @@ def still_moving(share: float) -> RunRecord:
     return record(chance(loss=loss))
 
 
-def losses(n: float) -> RunRecord:
+def risen(times: float) -> RunRecord:
+    """Ends at so many times its minimum."""
+    loss = course((1.0, 1.0, 150), (1.0, times, 80), (times, times, STEPS - 230))
+    return record(series(loss=2 * H * loss, accuracy=0.1))
+
+
+def risen_near_zero(share: float) -> RunRecord:
+    """Rises tenfold to a share of the first losses."""
+    low = share / 10
+    loss = course((1.0, 1.0, 15), (low, low, 135), (low, share, 80), (share, share, STEPS - 230))
+    return record(series(loss=20 * H * loss, accuracy=0.1))
+
+
+def risen_late(_: float) -> RunRecord:
+    """Two high losses behind a plateau: few for a very small p-value."""
+    loss = course((3.0, 1.0, STEPS - 42), (1.0, 1.01, 40), (15.0, 15.0, 2))
+    return record(series(loss=2 * H * loss, accuracy=0.1))
+
+
+def losses(n: float, rows: Literal["steps", "epochs"] = "steps") -> RunRecord:
     steps = {k: v[: int(n)] for k, v in chance().items()}
-    return record(steps, what=facts(task="unknown", class_prior=()))
+    return replace(record(steps, what=facts(task="unknown", class_prior=())), rows=rows)
 
 
 def log(loss: Floats) -> RunRecord:
@@ -188,6 +229,21 @@ def several_spikes(n: float) -> RunRecord:
     loss[200 : 200 + 100 * int(n) : 100] = 4.0
     steps = series(1000, loss=loss)
     return record(steps)
+
+
+def spiked_over_all(times: float) -> RunRecord:
+    """A spike of so many times the largest loss before it, in a run that learned nothing."""
+    before = np.random.default_rng(2).uniform(0.9, 1.1, STEPS)[:250]
+    made = spiked(times * float(before.max()), ill=True)
+    return replace(made, facts=facts(task="unknown", class_prior=()))
+
+
+def calmed(_: float) -> RunRecord:
+    """150 wild losses, 100 calm ones, a spike: small beside the wild ones."""
+    rng = np.random.default_rng(4)
+    loss = np.concatenate([rng.uniform(0.1, 1.9, 150), rng.uniform(0.95, 1.05, STEPS - 150)])
+    loss[250] = 2.05
+    return record(series(loss=loss))
 
 
 # -- gradients and updates -------------------------------------------------------------------------
@@ -239,6 +295,25 @@ def correlated(lag_one: float) -> RunRecord:
     return record(series(loss=np.asarray(loss, dtype=np.float64), accuracy=0.1))
 
 
+def by_epochs(changes: Floats) -> RunRecord:
+    accuracy = 0.4 + np.concatenate([[0.0], np.cumsum(changes)])
+    steps = {k: v[: len(accuracy)] for k, v in series().items()} | {"accuracy": accuracy}
+    return replace(record(steps), rows="epochs")
+
+
+def swings(size: float) -> RunRecord:
+    """Every epoch turns the accuracy back by ``size``."""
+    return by_epochs(np.asarray(size * (-1.0) ** np.arange(21), dtype=np.float64))
+
+
+def turns(share: float) -> RunRecord:
+    """Of 20 turning points, a share turns the accuracy back."""
+    changes = np.full(21, 0.005)
+    n = round(share * 20) + 1
+    changes[:n] = 0.1 * (-1.0) ** np.arange(n)
+    return by_epochs(changes)
+
+
 # -- the rest --------------------------------------------------------------------------------------
 
 
@@ -269,6 +344,11 @@ TABLE = (
     Row("bad_initial_loss", "warn", first_loss, 0.51, 0.49, "told", "silent"),
     Row("bad_initial_loss", "squared", first_error, 10.2, 9.8, "critical", "told"),
     Row("chance_level", "skill", lambda x: held_out(x, 0.05), 0.055, 0.045, "0.6", "0.9"),
+    Row("chance_level", "loss_skill", token_model, 0.021, 0.019, "0.6", "0.9"),
+    Row("chance_level", "steps", first_steps, 10, 9, "critical", "insufficient"),
+    Row("chance_level", "epochs", lambda x: first_steps(x, "epochs"), 3, 2, "critical",
+        "insufficient"),
+    Row("chance_level", "others", single_class, 10.5, 9.5, "silent", "critical"),
     Row("chance_level", "constant", one_answer, 0.96, 0.94, "'name one class'", "'limit 5%'"),
     Row("chance_level", "unlearnt", unlearnt, 0.055, 0.045, "silent", "critical"),
     Row("chance_level", "little", understood, 0.51, 0.49, "silent", "critical"),
@@ -291,6 +371,8 @@ TABLE = (
     Row("dead_units", "rows", lambda x: hidden(dead=(0.9, 0.9), rows=x), 128, 127, "critical",
         "insufficient"),
     Row("divergence", "peak", exploded, 10.2, 9.8, "critical", "silent"),
+    Row("divergence", "rise", risen, 2.05, 1.95, "critical", "silent"),
+    Row("divergence", "of_start", risen_near_zero, 0.52, 0.48, "critical", "silent"),
     Row("exploding_gradient", "decades", lambda x: record(chance(), by_layer=layers(decades=-x)),
         3.05, 2.95, "critical", "told"),
     Row("exploding_gradient", "warn", lambda x: record(chance(), by_layer=layers(decades=-x)), 1.9,
@@ -302,17 +384,21 @@ TABLE = (
     Row("flat_loss", "of_prior", at_prior, 0.985, 0.975, "critical", "silent"),
     Row("flat_loss", "moving", still_moving, 0.055, 0.045, "silent", "critical"),
     Row("flat_loss", "steps", losses, 30, 29, "critical", "insufficient"),
+    Row("flat_loss", "epochs", lambda x: losses(x, "epochs"), 6, 5, "critical", "insufficient"),
     Row("flat_loss", "plateau", plateau, 0.76, 0.74, "critical", "silent"),
     Row("flat_loss", "settled", settled, 0.03, 0.01, "silent", "critical"),
     Row("loss_spike", "of_level", spiked, 2.1, 1.9, "told", "silent"),
     Row("loss_spike", "minimum", lambda x: spiked(4.0, at=int(x), n=int(x) + 1), 65, 63, "told",
         "insufficient"),
     Row("loss_spike", "rate", several_spikes, 2, 1, "0.3", "0.1"),
+    Row("loss_spike", "peak", spiked_over_all, 10.2, 9.8, "critical", "told"),
     Row("non_finite", "share", broken, 0.06, 0.04, "critical", "told"),
     Row("non_finite", "zero_losses", filtered, 3, 2, "critical", "silent"),
     Row("oscillation", "sign_changes", turning, 2, 6, "critical", "silent"),
     Row("oscillation", "lag_one", correlated, 0.0, -0.5, "silent", "critical"),
     Row("oscillation", "spread", swinging, 0.36, 0.34, "critical", "silent"),
+    Row("oscillation", "swing", swings, 0.031, 0.029, "told", "silent"),
+    Row("oscillation", "epochs", turns, 0.25, 0.2, "told", "silent"),
     Row("oscillation", "above_prior", lambda x: swinging(0.5, x * H), 1.07, 1.03, "critical",
         "told"),
     Row("overfitting", "gap", lambda x: overfitted(0.45 + x / 2, 0.45 - x / 2), 0.41, 0.39,
@@ -347,6 +433,8 @@ MOVED = (
     # The threshold is moved instead of the record: (symptom, field, record, over, under, ...).
     Row("loss_spike", "z", lambda x: spiked(2.5), 25.0, 5.0, "silent", "told"),
     Row("loss_spike", "of_start", lambda x: spiked(4.0), 4.5, 3.5, "silent", "told"),
+    Row("loss_spike", "window", calmed, 250, 128, "silent", "told"),
+    Row("divergence", "p_value", risen_late, 0.05, 1e-4, "critical", "silent"),
 )  # fmt: skip
 
 
@@ -386,3 +474,14 @@ def test_a_row_straddles_its_threshold() -> None:
         limit = getattr(all_detectors()[row.symptom].thresholds, row.field)
         size = abs(limit)
         assert min(row.over, row.under) <= size <= max(row.over, row.under), row
+
+
+def test_every_threshold_has_its_pair() -> None:
+    paired = {(row.symptom, row.field) for row in (*TABLE, *MOVED)}
+    in_force = {
+        (symptom, field.name)
+        for symptom, detector in all_detectors().items()
+        for field in fields(detector.thresholds)
+    }
+    assert paired == in_force
+    assert {symptom for symptom, _ in paired} == {symptom.value for symptom in Symptom}
