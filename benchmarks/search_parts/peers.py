@@ -102,11 +102,12 @@ def _curve_of(folder: Path) -> tuple[float, ...]:
 def curve(record: RunRecord) -> list[float]:
     """The judge's score of the first 1/9, 2/9, ... of a run; larger is better, always finite."""
     total = max(len(record.series("loss")), 1)
-    planned = max(record.max_steps or 0, record.facts.steps, total)
+    whole = survived_share(record) >= 1.0
+    planned = total if whole else max(record.max_steps or 0, record.facts.steps, total)
     values = []
     for check in range(1, CHECKS + 1):
         count = math.ceil(planned * check / CHECKS)
-        if count > total and survived_share(record) < 1.0:
+        if count > total:
             break  # it had ended by itself
         skill = skill_of(first_steps(record, count))
         values.append(min(max(skill.value, -1.0), 1.0) if skill.known else NO_MEASURE)
