@@ -4,6 +4,7 @@ must."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -187,10 +188,21 @@ def test_folders_of_a_split_are_one_run(tmp_path: Path) -> None:
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "tensorboard.backend.event_processing.event_file_loader"
+    name = "tensorboard.compat.proto.event_pb2"
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=r"sweeper\[tensorboard\]"):
         read_log(GOLDEN / "tensorboard/sound")
+
+
+def test_a_table_beside_a_program_is_not_taken_for_its_log(tmp_path: Path) -> None:
+    write(tmp_path / "data.csv", "step,loss\n" + "".join(f"{i},{3 / (i + 1)}\n" for i in range(60)))
+    assert read(tmp_path).points["loss"] == 60
+    write(tmp_path / "train.py", "import torch\n")
+    with pytest.raises(UsageError, match=r"train\.py and data\.csv: name the program"):
+        read(tmp_path)
+    assert read(tmp_path / "data.csv").points["loss"] == 60
+    shutil.copytree(GOLDEN / "tensorboard/sound", tmp_path / "runs")
+    assert read(tmp_path).points["loss"] == 60  # nothing else writes event files
 
 
 def test_event_file_of_a_crashed_run(tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from sweeper.telemetry.foreign.table import Table, TableBuilder
+from sweeper.telemetry.foreign.tfrecord import FRAME, records
 from sweeper.types import UsageError
 
 BLOCK = 8192
 """Values put into the table at once."""
-FRAME = 16
-"""Bytes around a record: length, its checksum, the data's checksum."""
 
 
 def is_event_file(path: Path, head: bytes) -> bool:
@@ -82,10 +81,10 @@ class _Block:
 
 def _read_file(block: _Block, run: str, path: Path) -> int:
     """Put the scalars of a file into the block; bytes that could be read."""
-    event_class, make_array, records = _library(path)
+    event_class, make_array = _library(path)
     builder, read, odd = block.builder, 0, 0
     columns: dict[str, int | None] = {}
-    for record in records:
+    for record in _records(path):
         read += len(record) + FRAME
         try:
             event = event_class.FromString(record)
@@ -127,9 +126,8 @@ def _number(value: Any, make_array: Any) -> float | None:
         return None
 
 
-def _library(path: Path) -> tuple[Any, Any, Iterator[bytes]]:
+def _library(path: Path) -> tuple[Any, Any]:
     try:
-        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError as error:
@@ -137,13 +135,11 @@ def _library(path: Path) -> tuple[Any, Any, Iterator[bytes]]:
             "TensorBoard event files need the `tensorboard` package, got"
             f" {error}: pip install 'sweeper[tensorboard]' ({path})"
         ) from None
-    return Event, make_ndarray, _records(RawEventFileLoader(str(path)), path)
+    return Event, make_ndarray
 
 
-def _records(loader: Any, path: Path) -> Iterator[bytes]:
+def _records(path: Path) -> Iterator[bytes]:
     try:
-        yield from loader.Load()
-    except (MemoryError, OverflowError):
-        return  # a length that no file can hold: the record is damaged
+        yield from records(path)
     except OSError as error:
         raise UsageError(f"LOG must be readable, got {path}: {error.strerror}") from None
