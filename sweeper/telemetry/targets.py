@@ -153,7 +153,8 @@ class LossTargets:
             "head_width": self.width,
         }  # fmt: skip
         if self.counts is not None:
-            return out | self._classes(self.counts[1:].double().cpu())
+            counts = self.counts.double().cpu()
+            return out | self._classes(counts[1:], float(counts.sum()))
         if not self.values.n:
             return out
         if self.low is not None and self.high is not None and math.isfinite(float(self.low)):
@@ -169,14 +170,15 @@ class LossTargets:
             out["task"] = "regression"
         return out
 
-    def _classes(self, counts: torch.Tensor) -> dict[str, Any]:
+    def _classes(self, counts: torch.Tensor, places: float) -> dict[str, Any]:
+        """``places``: labels together with those that do not count, as a sequence holds them."""
         if self.ignored is not None and 0 <= self.ignored < len(counts):
             counts[self.ignored] = 0
         used, total = counts.nonzero().flatten().tolist(), float(counts.sum())
         if not used:
             return {}
         shares = (counts / total).tolist()
-        many = total / self.samples >= MANY_TARGETS
+        many = places / self.samples >= MANY_TARGETS
         return {
             "label_min": used[0], "label_max": used[-1], "n_classes": self.width,
             "task": "language_model" if many else "classification",

@@ -18,6 +18,7 @@ from sweeper.telemetry.buffer import StepBuffer
 from sweeper.telemetry.evaluation import Evaluation
 from sweeper.telemetry.layers import LayerSampler
 from sweeper.telemetry.samples import SeenSamples, model_input
+from sweeper.telemetry.targets import LossTargets
 from sweeper.types import WatchPoint
 
 
@@ -202,3 +203,20 @@ def test_dead_and_saturated_units_are_counted_per_unit() -> None:
     values[::10, 3] = 0.0  # 10 % of the rows not saturated: the unit is not
     layer(values)
     assert tanh.close()["saturated"] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("places", "counted", "task"),
+    [(6, 3, "language_model"), (6, 6, "language_model"), (3, 3, "classification")],
+)
+def test_places_of_a_sequence_that_do_not_count_are_places(
+    places: int, counted: int, task: str
+) -> None:
+    """Sums of digits are predicted from where the question ends; the rest is masked."""
+    target = torch.arange(20 * places).reshape(20, places) % 10
+    target[:, : places - counted] = -1
+    summary = LossTargets("cross_entropy")
+    summary.add(target.reshape(1, -1), 10, -1, 20)
+    found = summary.facts()
+    assert found["task"] == task
+    assert sum(found["class_prior"]) == pytest.approx(1)
