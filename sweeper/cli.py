@@ -192,6 +192,10 @@ def build_parser() -> argparse.ArgumentParser:
     nightly.add_argument(
         "--slots", type=positive, metavar="N", help="runs at once (default: GPUs, else cores)"
     )
+    nightly.add_argument(
+        "--allow-side-effects", action="store_true",
+        help="for every program of the list, as allow_side_effects = true in it",
+    )  # fmt: skip
     nightly.set_defaults(command=_nightly)
 
     export = commands.add_parser("export", help="a study's runs for MLflow, W&B or TensorBoard")
@@ -456,7 +460,8 @@ def _nightly(arguments: Any) -> int:
         found = nightly(
             names, progress,
             options=lambda entry, study: replace(
-                default_options(entry, study), slots=arguments.slots
+                default_options(entry, study), slots=arguments.slots,
+                allow_side_effects=entry.allow_side_effects or arguments.allow_side_effects,
             ),
         )  # fmt: skip
         notify(names, found.changes, progress.message)

@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from sweeper.cli import main
 from sweeper.nightly import HISTORY, Nightly, nightly, slug
 from sweeper.nightly_history import History
-from sweeper.nightly_list import read_list
+from sweeper.nightly_list import Entry, NightlyList, read_list
 from sweeper.notify import notify
+from sweeper.options import Options
 from sweeper.report.nightly_page import index_text
 from sweeper.report.nightly_result import Found, Line, Night
 from sweeper.report.terminal import Silent
@@ -199,6 +201,29 @@ def test_a_list_that_is_wrong_is_refused_before_the_night(
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
         read_list(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "allowed"),
+    [("", [], False), ("allow_side_effects = true", [], True),
+     ("", ["--allow-side-effects"], True)],
+)  # fmt: skip
+def test_side_effects_are_allowed_by_the_list_or_for_a_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, words: list[str], allowed: bool
+) -> None:
+    path = make_list(tmp_path)
+    path.write_text(path.read_text().replace("trials = 4", f"trials = 4\n{key}"))
+    seen: list[Options] = []
+
+    def night(
+        names: NightlyList, progress: object, *, options: Callable[[Entry, Path], Options]
+    ) -> Nightly:
+        seen.extend(options(entry, tmp_path) for entry in names.programs)
+        return Nightly(lines=(), changes=(), page=tmp_path)
+
+    monkeypatch.setattr("sweeper.nightly.nightly", night)
+    assert main(["nightly", *words, "--slots", "2", str(path)]) == 0
+    assert [(one.allow_side_effects, one.slots, one.trials) for one in seen] == [(allowed, 2, 4)]
 
 
 def test_a_list_that_is_not_there_is_refused(tmp_path: Path) -> None:
