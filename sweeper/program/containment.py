@@ -116,8 +116,8 @@ class Provisional:
         self._before = self._listing()
 
     def written(self) -> str:
-        """Something that was written past Python's calls since, or the empty string."""
-        return min(self._listing() - self._before, default="")
+        """The deepest path that was written past Python's calls since, or the empty string."""
+        return max(self._listing() - self._before, key=len, default="")
 
     def leave(self) -> None:
         """In a child: out of the overlay, ready for `contain`."""
