@@ -342,11 +342,12 @@ def _fix(arguments: Any) -> int:
     from sweeper.remediate import remediate
     from sweeper.report.files import write_report
     from sweeper.report.terminal import make_progress, print_result
-    from sweeper.status import StatusFile
+    from sweeper.status import LiveView, StatusFile
 
     options = _options(arguments, _program(arguments))
-    with make_progress(quiet=arguments.quiet) as progress:
-        result = remediate(options, StatusFile(progress, options.study))
+    view = LiveView(options)
+    with make_progress(quiet=arguments.quiet, below=view.lines) as progress:
+        result = remediate(options, view.of(StatusFile(progress, options.study)))
     folder = write_report(result, options.study)
     if arguments.json:
         print((folder / "verdict.json").read_text(), end="")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.execution.jobs import prepare_folder, run_folder, write_outcome
 from sweeper.execution.pulse import Pulse, read_pulse
-from sweeper.status import status_lines
-from sweeper.types import UsageError
+from sweeper.options import Options
+from sweeper.program.target import parse_program
+from sweeper.report.terminal import make_progress
+from sweeper.status import LiveView, StatusFile, status_lines
+from sweeper.types import Fix, Job, Judgement, Outcome, Trial, UsageError
 from tests.conftest import PROGRAMS
 
 Driver = subprocess.Popen[str]
@@ -92,3 +98,65 @@ def test_pulse_counts_and_keeps_the_longest_gap(tmp_path: Path) -> None:
     assert 0.05 <= beat.longest_gap <= beat.last - beat.started
     (tmp_path / "pulse").write_bytes(b"short")
     assert read_pulse(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own")
+def test_a_terminal_shows_what_runs_what_is_best_and_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pty
+
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    target = parse_program([str(PROGRAMS / "low_rate.py")])
+    options = Options(program=target, study=tmp_path, budget=600.0, trials=40)
+    fix = Fix(changes={"learning_rate": 0.1})
+    jobs = [
+        Job(
+            program=target, fix=fix, seed=seed, max_steps=400,
+            folder=run_folder(tmp_path, fix, seed, 400),
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        view = LiveView(options)
+        with make_progress(quiet=False, stream=stream, below=view.lines) as progress:
+            told = view.of(StatusFile(progress, tmp_path))
+            told.phase("screening")
+            for job in jobs:
+                prepare_folder(job)
+                pulse = Pulse(job.folder)
+                for _ in range(100):
+                    pulse.beat()
+            write_outcome(jobs[1].folder, Outcome(status="finished", steps=400))
+            told.trial_done(
+                Trial(
+                    number=1, phase="screening", fix=fix, seed=0, folder=jobs[1].folder,
+                    outcome=Outcome(status="finished", steps=400),
+                    judgement=Judgement(
+                        restored=True, score=0.9, skill=0.9, metric_name="accuracy", metric=0.95,
+                        reasons=(), violations={},
+                    ),
+                )
+            )  # fmt: skip
+            time.sleep(0.6)
+    shown = os.read(ours, 2**20).decode()
+    os.close(ours)
+    assert "screening learning_rate=0.1: restored, accuracy 0.95" in shown
+    assert "best so far: learning_rate=0.1, accuracy 0.95, restored" in shown
+    assert "of the budget left, 39 trials to go, about " in shown
+    assert "running learning_rate=0.1, seed 0: step 100 of 400, " in shown
+    assert " steps/s, about " in shown
+    assert "seed 1" not in shown, "it has ended"
+    assert shown.rstrip().endswith("\x1b[?25h") or shown.endswith("\x1b[2K"), "the lines are gone"
+
+
+def test_without_a_terminal_there_are_plain_lines_only(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    target = parse_program([str(PROGRAMS / "low_rate.py")])
+    view = LiveView(Options(program=target, study=tmp_path))
+    with make_progress(quiet=False, stream=stream, below=view.lines) as progress:
+        view.of(StatusFile(progress, tmp_path)).phase("screening")
+    assert stream.getvalue().endswith("s] screening ...\n")
+    assert "\x1b" not in stream.getvalue()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -130,9 +130,28 @@ class Live:
         )
 
 
+class _Bar(Bar):
+    """The moving line, and what else is to be seen below it."""
+
+    below: Callable[[], Iterable[RenderableType]] | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield from self.below()
+
+
 @contextmanager
-def make_progress(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Live where a person looks, plain lines where not, nothing when quiet; always on stderr."""
+def make_progress(
+    *,
+    quiet: bool,
+    stream: TextIO | None = None,
+    below: Callable[[], Iterable[RenderableType]] | None = None,
+) -> Iterator[Progress]:
+    """Live where a person looks, plain lines where not, nothing when quiet; always on stderr.
+
+    ``below()`` is shown under the moving line, again and again.
+    """
     stream = stream or sys.stderr
     if quiet:
         yield Silent()
@@ -145,7 +164,11 @@ def make_progress(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Prog
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
         )
-        with Bar(*columns, console=Console(file=stream), transient=True) as bar:
+        made = _Bar(
+            *columns, console=Console(file=stream), transient=True, refresh_per_second=4,
+        )  # fmt: skip
+        made.below = below
+        with made as bar:
             yield Live(bar)
 
 
