@@ -44,6 +44,13 @@ def page(
             [("calibration", calibration), ("held out", held_out)],
         ),
         "",
+        (
+            "Rules were fitted on the calibration half. Of the held-out half these tables were "
+            "read between versions, not its runs."
+        ),
+        "",
+        *_programs("Held-out half by program", held_out),
+        "",
         *_peers(held_out),
         "",
         *_faults("Held-out half by fault", held_out),
@@ -111,6 +118,27 @@ def _peers(items: Sequence[Scored]) -> list[str]:
         tpr = share(harmful, (bool(x.peers[name]) for x in harmful))
         fpr = share(healthy, (bool(x.peers[name]) for x in healthy))
         lines.append(f"| {name} | {_cell(tpr, len(harmful))} | {_cell(fpr, len(healthy))} |")
+    return lines
+
+
+def _programs(title: str, items: Sequence[Scored]) -> list[str]:
+    lines = [
+        f"## {title}",
+        "",
+        (
+            "| program | harmful runs | called failing | cause first | among three | controls |"
+            " called failing |"
+        ),
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in sorted({x.case.program for x in items}):
+        own = [x for x in items if x.case.program == name]
+        harmful, healthy = _of(own, "harmful"), _of(own, "healthy")
+        lines.append(
+            f"| {name} | {len(harmful)} | {sum(x.failing for x in harmful)} |"
+            f" {sum(x.named(1) for x in harmful)} | {sum(x.named(3) for x in harmful)} |"
+            f" {len(healthy)} | {sum(x.failing for x in healthy)} |"
+        )
     return lines
 
 
