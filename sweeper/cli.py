@@ -55,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        from sweeper.execution.jobs import NO_SPACE
+
+        if error.errno not in NO_SPACE:
+            raise
+        print(
+            f"sweeper: results need space to be written, got {error}; free some, and the same "
+            f"command continues the study",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
 
 
 def split(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ fix, seed and budget therefore meet the same folder, and a finished run is never
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -26,6 +27,9 @@ from sweeper.types import Facts, Fix, FixValue, Job, Outcome, Program, jsonable
 JOB = "job.json"
 OUTCOME = "outcome.json"
 OUTPUT = "output.log"
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""The disk or the user's share of it is full: every command ends there with a message."""
 
 REPEATABLE = frozenset({"infrastructure", "killed"})
 """Outcomes that say nothing about the fix: such a run is made again."""

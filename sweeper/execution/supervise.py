@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
+import os
 import signal
 import sys
 import threading
@@ -17,6 +19,8 @@ from pathlib import Path
 
 from sweeper.execution.handles import Forked, Fresh, Handle
 from sweeper.execution.jobs import (
+    NO_SPACE,
+    OUTCOME,
     REPEATABLE,
     finished,
     log_tail,
@@ -36,6 +40,8 @@ GRACE_SECONDS = 3.0
 """From SIGTERM to SIGKILL, for the program's own clean-up."""
 
 RETRIES = 3
+FULL_BYTES = 2**20
+"""Free bytes below which a disk counts as full."""
 
 _MEMORY_WORDS = (
     "MemoryError",
@@ -130,6 +136,8 @@ class Supervisor:
         try:
             handle = self._start(job, path)
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
             return Outcome(status="infrastructure", error=f"{type(error).__name__}: {error}")
         ending: Ending | None = None
         try:
@@ -145,6 +153,7 @@ class Supervisor:
                 self._handles.discard(handle)
         seconds = time.monotonic() - start
         outcome = self._classify(job, handle, ending, seconds, _kernel_kills() > kills)
+        _need_space(job.folder, outcome)
         if outcome.status not in REPEATABLE and read_outcome(job.folder) != outcome:
             write_outcome(job.folder, outcome)
         if job.fix.changes or job.seed:  # checkpoints of every trial would fill the disk
@@ -219,6 +228,21 @@ class Supervisor:
             status="infrastructure", seconds=seconds, error=f"no outcome, exit status {code}",
             traceback=tail, exit_code=code,
         )  # fmt: skip
+
+
+def _need_space(folder: Path, outcome: Outcome) -> None:
+    """OSError when it is the full disk that ended the run, or that left holes in its record: this
+    says nothing about the fix. The run is made again later."""
+    told = (outcome.error, outcome.traceback, *outcome.watch_errors, log_tail(folder))
+    words = [os.strerror(number) for number in NO_SPACE]
+    if outcome.status != "infrastructure" and not any(w in text for w in words for text in told):
+        return
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < FULL_BYTES:
+        with contextlib.suppress(OSError):
+            (folder / OUTCOME).unlink()
+        discard(folder / "scratch")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _end(handle: Handle) -> None:
