@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sweeper.execution.jobs import write_job
 from sweeper.execution.warm import Child, Warm, WarmUnavailableError, ZygoteProcess
 from sweeper.execution.zygote import WORKER_VARIABLE
 from sweeper.program.containment import discard
-from sweeper.types import Job
+from sweeper.types import Job, Program
 
 WORTH_SECONDS = 1.0
 """From start to first step, in the baseline, from which a template is tried: below that it saves
@@ -155,8 +156,15 @@ def _key(job: Job) -> Key:
     program = job.program
     return (
         program.kind, program.path, program.target, program.argv, program.cwd, job.threads,
-        tuple(sorted(job.environment.items())), job.allow_side_effects,
+        tuple(sorted(job.environment.items())), job.allow_side_effects, *_stamps(program),
     )  # fmt: skip
+
+
+def _stamps(program: Program) -> Iterator[int]:
+    """When its files were written: an edit needs another template."""
+    for path in (program.path, *program.files):
+        with contextlib.suppress(OSError):
+            yield path.stat().st_mtime_ns
 
 
 def _preparation(job: Job) -> float:
