@@ -97,14 +97,6 @@ def _label(found: Found) -> str:
     return Fix(changes=dict(found.fix)).label if found.fix else ""
 
 
-def _breakable(text: str) -> Markup:
-    """May be broken where a name has its joints."""
-    escaped = str(Markup.escape(text))
-    for joint in ("_", "=", "/"):
-        escaped = escaped.replace(joint, f"{joint}\0")
-    return Markup(escaped.replace("\0", "<wbr>"))
-
-
 def _trend(line: Line) -> Markup:
     """The metric over the nights: dots under the fix, squares of the unchanged program."""
     past = [found for _, found in line.past[-TREND_NIGHTS:]]
@@ -183,7 +175,6 @@ def _environment() -> Environment:
         "days": _days,
         "plain": plain,
         "number": lambda value: "none" if value is None else number(value),
-        "breakable": _breakable,
         "clip": lambda text, most=CELL: clipped(str(text), most),
     }
     return environment

@@ -103,6 +103,7 @@ def _environment() -> Environment:
         "number": number,
         "interval": interval,
         "parts": _parts,
+        "breakable": _breakable,
         "sentence": sentence,
         "clip": lambda text, most=CELL: clipped(str(text), most),
         "svg": Markup,
@@ -145,6 +146,14 @@ def _parts(value: Interval) -> Markup:
     return Markup(" ").join(
         Markup('<span class="whole">{}</span>').format(part) for part in parts(value)
     )
+
+
+def _breakable(text: str) -> Markup:
+    """May be broken where a name has its joints."""
+    escaped = str(Markup.escape(text))
+    for joint in ("_", "=", "/"):
+        escaped = escaped.replace(joint, f"{joint}\0")
+    return Markup(escaped.replace("\0", "<wbr>"))
 
 
 def _drawn(curves: Curves) -> list[str]:
