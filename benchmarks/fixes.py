@@ -1,15 +1,16 @@
 """Do fixes called verified hold? Each is run again on further seeds that no proof has seen.
 
 ``python benchmarks/fixes.py [--cases FOLDER]`` takes the failing programs of benchmarks/search.py,
-lets sweeper search until three fixes are verified or the budget is spent, adds what its peers
-brought through the same proof where that benchmark has been run, and makes five further seeds of
-every fix. A fix holds when it restores on at least four of them, the rule that called it verified.
-Writes results/fixes.md. Runs are kept in the cache of benchmarks/search.py.
+lets sweeper search until three fixes (--wanted) are verified or the budget is spent, adds what its
+peers brought through the same proof where that benchmark has been run, and makes five further seeds
+of every fix. A fix holds when it restores on at least four of them, the rule that called it
+verified. Writes results/fixes.md. Runs are kept in the cache of benchmarks/search.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import statistics
 import sys
@@ -32,8 +33,6 @@ from sweeper.verification.intervals import wilson
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "fixes.md"
-WANTED = 3
-"""Verified fixes of one study."""
 FURTHER = tuple(range(2001, 2006))
 
 
@@ -54,21 +53,21 @@ class Checked:
         return self.again >= Rule(seeds=len(FURTHER)).needed
 
 
-def checked(case: Case, budget: int, studies: Studies) -> list[Checked]:
+def checked(case: Case, studies: Studies, words: argparse.Namespace) -> list[Checked]:
     """The fixes of one program.
 
     Raises:
         OutOfTime: a run is missing and none may be made now.
     """
-    bench = case.bench(Bill(limit=budget * case.baseline.trial.outcome.steps))
-    results = [v for v in until(case, bench, 0, WANTED).results() if v.verified]
+    bench = case.bench(Bill(limit=words.budget * case.baseline.trial.outcome.steps))
+    results = [v for v in until(case, bench, 0, words.wanted).results() if v.verified]
     best = max((v.skill for v in results), default=None)
     proven = {v.fix.hash: (OURS, v.fix, v.restored, best) for v in results}
-    for name in PEERS:
-        told = studies.get(case.name, name, 0)
+    for name, seed in itertools.product(PEERS, range(words.seeds)):
+        told = studies.get(case.name, name, seed)
         if told is not None and told["winner"] is not None:
             fix = Fix(changes=told["winner"])
-            seeds = sum(_restored(case, fix, seed, None) for seed in Rule().fresh)
+            seeds = sum(_restored(case, fix, fresh, None) for fresh in Rule().fresh)
             proven.setdefault(fix.hash, (name, fix, seeds, None))
     return [
         Checked(case=case.name, by=by, fix=fix, proven=seeds, again=_again(case, fix, best))
@@ -127,6 +126,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=Path, help="a folder of failing programs instead")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--wanted", type=int, default=3, help="fixes of a study (default 3)")
+    parser.add_argument("--seeds", type=int, default=1, help="study seeds of the peers (default 1)")
     parser.add_argument("--budget", type=int, default=BUDGET, help=f"in runs (default {BUDGET})")
     parser.add_argument("--seconds", type=float, default=170.0, help="stop making runs after this")
     parser.add_argument("--cache", type=Path, default=Path(".sweeper/search"))
@@ -142,7 +143,7 @@ def main() -> int:
     stopped = ""
     try:
         for case in cases:
-            found += checked(case, words.budget, studies)
+            found += checked(case, studies, words)
     except OutOfTime as error:
         stopped = str(error) or "no time is left"
         print(f"stopped, {stopped}: give the command again")
@@ -160,7 +161,8 @@ def main() -> int:
 
 def _asked(words: argparse.Namespace) -> list[str]:
     said = [] if words.cases is None else ["--cases", words.cases.name]
-    return [*said, *(["--only", words.only] if words.only else [])]
+    said += ["--only", words.only] if words.only else []
+    return [*said, "--wanted", str(words.wanted), "--seeds", str(words.seeds)]
 
 
 if __name__ == "__main__":
