@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from sweeper.program.local_imports import local_files
+
 NEVER = frozenset({"antigravity", "this", "__future__", "__main__", "sweeper"})
 """Modules that act when imported, and ourselves."""
 
@@ -73,11 +75,15 @@ def _installed_roots() -> Iterator[str]:
         yield site.getusersitepackages()
 
 
-def preload(source: str) -> list[str]:
-    """Import what a program's source names; return the modules imported. Every failure is the
-    program's to meet."""
+def preload(path: Path) -> list[str]:
+    """Import what a program and the files of its own beside it name; return the modules imported.
+    Every failure is the program's to meet."""
     done: list[str] = []
-    for name, attribute in imported_names(source):
+    names: dict[tuple[str, str], None] = {}
+    for file in (path, *local_files(path, (path.parent,))):
+        with contextlib.suppress(OSError, UnicodeError):
+            names |= dict.fromkeys(imported_names(file.read_text(encoding="utf-8")))
+    for name, attribute in names:
         if not is_installed(name):
             continue
         module = _quietly(name)

@@ -333,9 +333,8 @@ def main(argv: list[str]) -> int:
     job = read_job(Path(argv[0]))
     become_child(job)
     preload()
-    with contextlib.suppress(OSError, UnicodeError):
-        # As the zygote does: a library that draws while it is imported does so before the seeds.
-        imports.preload(job.program.path.read_text(encoding="utf-8"))
+    # As the zygote does: a library that draws while it is imported does so before the seeds.
+    imports.preload(job.program.path)
     gc.freeze()  # as the zygote does: what was imported is not looked through again and again
     outcome = run_job(job)
     _flush()

@@ -301,10 +301,7 @@ def main(argv: list[str]) -> int:
     del sys.path[0]
     worker = worker_module()
     worker.preload()
-    done: list[str] = []
-    if argv[1]:
-        with contextlib.suppress(OSError, UnicodeError):
-            done = imports.preload(Path(argv[1]).read_text(encoding="utf-8"))
+    done = imports.preload(Path(argv[1])) if argv[1] else []
     # What exists now lives as long as we do: children need not copy it just to count references in
     # a collection.
     gc.collect()
