@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ import yaml
 
 from sweeper.catalogue import lines
 from sweeper.cli import build_parser
+from sweeper.execution.jobs import JOB, write_job
+from sweeper.program.target import parse_program
+from sweeper.telemetry.record import read_record
+from sweeper.types import Fix, Job
+from tests.conftest import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -148,3 +154,30 @@ def test_systemd_takes_the_shipped_units(home: Path) -> None:
         pytest.skip("systemd cannot verify user units here")
     assert said == ""
     assert "SuccesExit" in verified(text.replace("SuccessExit", "SuccesExit"))
+
+
+def test_the_remedy_of_the_page_is_a_whole_one(tmp_path: Path) -> None:
+    """Saved as the page says, though into a folder that is added to the room."""
+    text = (DOCS / "writing-a-remedy.md").read_text(encoding="utf-8")
+    name = "gradient_centralisation"
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(code)
+    remedy = runpy.run_path(str(tmp_path / f"{name}.py"))["REMEDY"]
+    job = Job(
+        program=parse_program([str(PROGRAMS / "low_rate.py")]), fix=Fix(changes={name: True}),
+        seed=0, folder=tmp_path / "run", max_steps=12,
+    )  # fmt: skip
+    write_job(job)
+    start = (
+        f"import sys, sweeper.remedies as room; room.__path__.append({str(tmp_path)!r});"
+        "from sweeper.execution.worker import main; sys.exit(main(sys.argv[1:]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", start, str(job.folder / JOB)], check=True, timeout=120,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    record = read_record(job.folder)
+    assert remedy.effect(True, record) == ""
+    assert record.outcome.applied[name]["centred"] == 2 * 12  # two layers, each step
+    assert remedy.effect(True, replace(record, outcome=replace(record.outcome, applied={})))
+    assert remedy.validate(True) is True and "None" not in remedy.advice(True, record.facts)
