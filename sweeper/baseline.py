@@ -117,11 +117,11 @@ def diagnosed(job: Job, outcome: Outcome) -> Baseline:
     """
     program, record = job.program, read_record(job.folder)
     diagnosis = diagnose(record, read_captured(job.folder))
-    if outcome.status == "program_error" and not any(
-        f.symptom is Symptom.NON_FINITE for f in diagnosis.findings
-    ):
+    broke = any(f.symptom is Symptom.NON_FINITE for f in diagnosis.findings)
+    if outcome.status == "program_error" and not broke:
         raise ProgramCrashed(_crash_text(program, outcome))
-    _check_length(program, outcome)
+    if outcome.status != "program_error":
+        _check_length(program, outcome)
     trial = trial_of(job, outcome, "baseline", 0)
     return Baseline(trial=_judged(trial, record, diagnosis), record=record, diagnosis=diagnosis)
 
@@ -133,7 +133,8 @@ def _judged(trial: Trial, record: RunRecord, diagnosis: Diagnosis) -> Trial:
 
 
 def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
-    if outcome.status == "program_error" and outcome.steps < MIN_STEPS:
+    early = outcome.status == "program_error" and outcome.steps < MIN_STEPS
+    if early and not _broke(job.folder):
         raise ProgramCrashed(_crash_text(program, outcome))
     if outcome.status in ("killed", "out_of_memory", "infrastructure"):
         tail = log_tail(job.folder)
@@ -155,6 +156,14 @@ def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
             f"PROGRAM must take {MIN_STEPS} optimizer steps within {job.deadline_seconds:.0f} s, "
             f"got {outcome.steps} in {program.path}"
         )
+
+
+def _broke(folder: Path) -> bool:
+    """Whether the last step of a run that ended with an error had a loss of NaN."""
+    from math import isnan
+
+    loss = read_record(folder).series("loss")
+    return bool(len(loss)) and isnan(loss[-1])
 
 
 def _check_length(program: Program, outcome: Outcome) -> None:

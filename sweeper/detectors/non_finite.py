@@ -55,7 +55,9 @@ def detect(record: RunRecord, limits: NonFiniteThresholds) -> Detected:
 def _nothing(record: RunRecord) -> Detected:
     if np.isfinite(record.series("grad_norm")).any():
         return None
-    if record.outcome.status == "hopeless":
+    # A loss that is missing was not seen; one that is NaN in every row was.
+    told = record.outcome.status == "program_error" and "loss" in record.steps
+    if record.outcome.status == "hopeless" or told:
         last = n_steps(record) - 1
         return Finding(
             symptom=Symptom.NON_FINITE,

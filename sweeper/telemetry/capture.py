@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,8 @@ MAX_CAPTURED_BYTES = 32 * 2**20
 MAX_HELD_BYTES = 2 * 2**20
 """Copies that wait on their device for the next fetch."""
 FIRST_LOGITS = 256
+NO_LOSS: LossKey = ("", 0)
+"""Of a batch at which the program ended before any loss was known."""
 
 Array = np.ndarray[Any, Any]
 
@@ -41,6 +44,13 @@ class Captures:
             targets = call.target.reshape(len(rows), -1).squeeze(-1)
             capture.add(rows, targets, call.input)
 
+    def add_unlabelled(self, rows: torch.Tensor) -> None:
+        """Copy a batch that no loss accepted; its targets are NaN."""
+        if not self._by_loss:
+            self._by_loss[NO_LOSS] = Capture(self._folder / "captured-0.part")
+        for capture in self._by_loss.values():
+            capture.add_unlabelled(rows)
+
     def drain(self) -> None:
         """Fetch what waits on its device."""
         for capture in self._by_loss.values():
@@ -49,7 +59,7 @@ class Captures:
     def save(self, main: LossKey | None, path: Path) -> None:
         """Write the main loss's capture, if there is any, and remove what was kept aside."""
         for key, capture in self._by_loss.items():
-            if key == main:
+            if key == (main or NO_LOSS):
                 capture.save(path)
             capture.close()
 
@@ -97,6 +107,12 @@ class Capture:
         self.n += len(rows)
         if self._held_bytes > MAX_HELD_BYTES:
             self.drain()
+
+    def add_unlabelled(self, rows: torch.Tensor) -> None:
+        """Copy rows ``[n, ...]`` without targets."""
+        shape = (len(rows), *[1] * (self._ranks[1] - 1 if self._ranks else 0))
+        none = torch.full(shape, math.nan, device=rows.device)
+        self.add(rows, none, none[:0])
 
     def drain(self) -> None:
         """Fetch what waits on its device."""

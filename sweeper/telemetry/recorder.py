@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sweeper.program.checkpoints import grad_wanted
+from sweeper.program.graph import tensors_in
 from sweeper.program.models import (
     layer_of,
     module_by_path,
@@ -96,6 +97,8 @@ class Recorder(Observer):
         self._stepping = False  # between the seams around a step: a closure is evaluated again
         self._non_finite = 0
         self._steps: list[int] = []
+        self._answer: torch.Tensor | None = None  # of the model in training, until its backward
+        session.on_program_error(self._program_failed)
 
     # -- data --------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class Recorder(Observer):
         else:
             self.collector.train_forwards += 1
             self.collector.eval_mode_forwards += 1
-        self._batch = self._given = None
+        self._batch = self._given = self._answer = None
         if not self._details:
             return
         self._given = rows = model_rows(args, kwargs)
@@ -181,6 +184,10 @@ class Recorder(Observer):
     def entry_output(self, module: nn.Module, output: Any) -> None:
         if not grad_wanted():
             self.evaluation.output(output)
+        elif not (self._stepping or self.session.in_backward):
+            plain = dict(output) if isinstance(output, dict) else output
+            floats = (t for t in tensors_in(plain) if t.is_floating_point())
+            self._answer = next((t.detach() for t in floats), None)
 
     def compared(self, left: Any, right: Any) -> None:
         if self.session.step:
@@ -210,6 +217,7 @@ class Recorder(Observer):
     def backward(self, loss: torch.Tensor) -> None:
         if self._stepping:
             return
+        self._answer = None
         if self.tracer and not self.tracer.done and self.session.roots:
             self.tracer.backward(loss, self.session.step)
             self.graph = GraphFacts(self.tracer, self.session.roots)
@@ -337,6 +345,20 @@ class Recorder(Observer):
             self._non_finite = 0 if math.isfinite(value) else self._non_finite + 1
         if self.stop_when_hopeless and self._non_finite >= HOPELESS_STEPS:
             self.session.stop("hopeless")
+
+    def _program_failed(self, error: Exception) -> None:
+        """A program that ends with an error between a forward and its backward is often stopped by
+        the NaN of that forward (a loss of probabilities refuses it): that step counts, with a loss
+        that is NaN, and inputs that are not finite themselves are kept."""
+        answer, self._answer = self._answer, None
+        if self.ended or answer is None or not bool(answer.isnan().any()):
+            return
+        given = self._given
+        if isinstance(given, torch.Tensor) and not bool(given.isfinite().all()):
+            self.captures.add_unlabelled(given)
+        self.buffer.put(loss=math.nan, grad_norm=math.nan)
+        self._steps.append(self.session.step)
+        self.buffer.end_step()
 
     def _close_window(self) -> None:
         if self.activations:
