@@ -32,7 +32,8 @@ def page(
             f"Harmful: the run kept under {LOST:.0%} of the sound run's skill over chance on the "
             "program's own final evaluation, or printed no finite one; no detector is asked. "
             "Controls: unchanged runs under other seeds and mild changes that kept at least "
-            f"{KEPT:.0%}. Faults that did no harm are counted apart. Intervals are Wilson's at "
+            f"{KEPT:.0%}. Faults that did no harm are counted apart; some of them are told all the "
+            "same, as a token model whose body is frozen. Intervals are Wilson's at "
             "95 %; runs of one program are not independent, so they are too narrow."
         ),
         "",
