@@ -193,6 +193,7 @@ class ZygoteProcess:
                 process.kill()
                 code = process.wait()
             self.reason = self.reason or f"the zygote ended with status {code}"
+        self.reason = self.reason or "it was killed"
         with self._lock:
             self.alive = False
             left = list(self._children.values())

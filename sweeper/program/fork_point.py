@@ -106,6 +106,13 @@ class ForkPoint:
         for owner, names in (*_DRAWS, (np.random, _numpy_draws()), (random, _random_draws())):
             for name in names:
                 self._trap(owner, name)
+        known = np.random.mtrand._rand
+        self._replace(
+            np.random.mtrand,
+            "_rand",
+            _Known(known, self._taken),
+            known,
+        )
         if (locks := sys.modules.get("multiprocessing.synchronize")) is not None:
             self._trap(locks.SemLock, "__init__")
         for owner, names in _SEEDS:
@@ -158,6 +165,10 @@ class ForkPoint:
             self._armed = False
             self._reached(reason)
 
+    def _taken(self) -> None:
+        if not self._seeding:  # numpy.random.seed looks it up as well
+            self._reach("numpy's generator")
+
     def _replace(self, owner: Any, name: str, trap: Any, original: Any) -> None:
         self._undo.append((owner, name, owner.__dict__.get(name, _ABSENT), trap, original))
         setattr(owner, name, trap)
@@ -200,6 +211,22 @@ class ForkPoint:
         # A hook cannot be taken back; in the children it is idle.
         if self._armed and _ends(event, arguments):
             self._reach(event)
+
+
+class _Known:
+    """Stands for numpy's global generator, which libraries take by its name (``check_random_state``
+    of scikit-learn and SciPy)."""
+
+    def __init__(self, known: np.random.RandomState, taken: Callable[[], None]) -> None:
+        self.__dict__.update(known=known, taken=taken)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self.__dict__["known"])
+
+    def __getattr__(self, name: str) -> Any:
+        self.__dict__["taken"]()
+        return getattr(self.__dict__["known"], name)
 
 
 def _ends(event: str, arguments: tuple[Any, ...]) -> bool:

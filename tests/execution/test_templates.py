@@ -151,6 +151,9 @@ PARTS = {
     "normal_": "torch.empty(1).normal_()",
     "permutation": "np.random.permutation(3)",
     "shuffle": "random.shuffle([1])",
+    "numpy's generator": (
+        "from sklearn.utils import check_random_state; check_random_state(None).rand()"
+    ),
     "a generator is made": "torch.Generator()",
     "default_rng": "np.random.default_rng(0)",
     "seed": "random.Random(5)",
@@ -184,7 +187,9 @@ def test_where_runs_part(runs: Supervisor, make: Make, reason: str, tmp_path: Pa
 
 
 REFUSED = {
-    "random numbers were drawn past every trap": "np.random.mtrand._rand.rand(); torch.rand(1)",
+    "random numbers were drawn past every trap": (
+        "torch.default_generator.manual_seed(5); torch.rand(1)"
+    ),
     "other processes were started": (
         "import ctypes; ctypes.CDLL(None).fork() or time.sleep(60); torch.rand(1)"
     ),
