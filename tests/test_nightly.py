@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -275,6 +276,21 @@ def test_hostile_names_stay_text_on_the_page() -> None:
     assert "Nothing has been looked at yet" in index_text(
         "t", [], Night(id=1, started=0, finished=None)
     )
+
+
+def test_the_page_says_what_still_fails_and_what_nights_cost() -> None:
+    first = found("digits", "fixed", fix={"normalisation": "batch"}, runs=65, steps=26_320)
+    again = found("digits", "fixed", fix={"normalisation": "batch"}, runs=1, steps=360, reused=True)
+    crash = found("crash", "crashed")
+    text = index_text(
+        "t", [line(crash), line(again, first)], Night(id=1, started=86400.0, finished=None)
+    )
+    assert "2 of 2 do not train as they stand; a fix is known for 1." in text
+    assert "Fails, fix known" in text and ">Fixed<" not in text
+    assert "normalisation=<wbr>batch" in text
+    rows = re.findall(r'data-label="Training steps"[^>]*>([^<]*)<', text)
+    assert rows == ["360", "26,320"]
+    assert re.findall(r'data-label="Kept"[^>]*>([^<]*)<', text) == ["1 of 1", "0 of 2"]
 
 
 def test_slugs_are_folders_and_differ() -> None:
