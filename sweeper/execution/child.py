@@ -30,6 +30,8 @@ THREAD_VARIABLES = (
 )
 
 
+ALLOCATOR = "JE_ARROW_MALLOC_CONF"
+
 start: Literal["", "fresh", "imports", "prepared"] = ""
 """From where this process runs its program: `Outcome.start`."""
 
@@ -47,6 +49,10 @@ def run_environment(threads: int) -> dict[str, str]:
         values["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     given = os.environ.get("PYTHONHASHSEED", "0")
     values["PYTHONHASHSEED"] = "0" if given == "random" else given
+    # pyarrow, which pandas imports, would start a thread of its allocator's: no fork and no overlay
+    # file system after that. Which allocator is used stays as it is.
+    given = os.environ.get(ALLOCATOR, "")
+    values[ALLOCATOR] = given or "background_thread:false"
     # Asks the driver library for a GPU count without initialising CUDA, after which a fork is
     # unsafe.
     values["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"

@@ -33,3 +33,14 @@ def test_an_empty_entry_is_the_current_folder(
     assert run_environment(1)["PYTHONPATH"] == f"{tmp_path}{os.pathsep}/opt/code"
     monkeypatch.delenv("PYTHONPATH")
     assert "PYTHONPATH" not in run_environment(1)
+
+
+def test_no_allocator_starts_a_thread_of_its_own(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.delenv("JE_ARROW_MALLOC_CONF", raising=False)
+    program = tmp_path / "train.py"
+    program.write_text("import os, pyarrow\nprint('threads', len(os.listdir('/proc/self/task')))\n")
+    fresh = run(program, fresh=True)
+    assert "threads 1" in fresh.output
