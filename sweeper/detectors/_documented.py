@@ -8,6 +8,7 @@ listed is what is in force.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import textwrap
 from collections.abc import Iterator
@@ -48,13 +49,25 @@ def thresholds_of(limits: Thresholds) -> tuple[Number, ...]:
 
 
 def constants_of(module: ModuleType) -> tuple[Number, ...]:
-    """Documented numbers and small tables at the top of a module, in the order of its source."""
+    """Documented numbers at the top of a module, in the order of its source, those that it takes
+    from a private neighbour first."""
+    body = ast.parse(inspect.getsource(module)).body
     found = []
-    for name, text in _documented(ast.parse(inspect.getsource(module)).body):
+    for name, text in (*_taken(body, module.__name__), *_documented(body)):
         value = getattr(module, name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append(Number(name=name, value=value, unit="", text=text))
     return tuple(found)
+
+
+def _taken(body: list[ast.stmt], name: str) -> Iterator[tuple[str, str]]:
+    room = name.rpartition(".")[0]
+    for node in body:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"{room}._"):
+            continue
+        there = ast.parse(inspect.getsource(importlib.import_module(str(node.module)))).body
+        texts = dict(_documented(there))
+        yield from ((a.name, texts[a.name]) for a in node.names if a.name in texts)
 
 
 def _documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:

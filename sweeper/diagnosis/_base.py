@@ -46,7 +46,7 @@ SATURATING = frozenset({"sigmoid", "tanh", "hardtanh", "hardsigmoid", "softsign"
 HOT = 1e-1
 """Update-to-weight ratio of a rate that destroys weights (torchmortem, TheDeepChecker)."""
 SLOW = 1e-5
-"""... and of one that leaves them as they are."""
+"""Update-to-weight ratio of a rate that leaves weights as they are (torchmortem)."""
 FROM_NOTHING = 0.02
 """First norm over the largest of the run under which a weight was drawn as good as zero
 (design)."""

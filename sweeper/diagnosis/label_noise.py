@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.diagnosis._base import CauseRule, Evidence, hypothesis
-from sweeper.diagnosis._noise import held_out_lead
+from sweeper.diagnosis._noise import LEAD, held_out_lead
 from sweeper.types import Cause, Hypothesis, Symptom
 
 WRONG = 0.3
@@ -24,6 +24,7 @@ def explain(e: Evidence) -> Hypothesis | None:
             held_out=lead.held_out,
             trained=lead.trained,
             spreads=lead.spreads,
+            threshold=LEAD,
         )
     probe = e.probe if e.labels_suspect or e.memorised else None
     if probe is None or e.facts.task == "language_model" or e.facts.task == "regression":
