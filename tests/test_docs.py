@@ -181,3 +181,25 @@ def test_the_remedy_of_the_page_is_a_whole_one(tmp_path: Path) -> None:
     assert record.outcome.applied[name]["centred"] == 2 * 12  # two layers, each step
     assert remedy.effect(True, replace(record, outcome=replace(record.outcome, applied={})))
     assert remedy.validate(True) is True and "None" not in remedy.advice(True, record.facts)
+
+
+def test_the_numbers_of_units_are_those_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    comparison = (DOCS / "comparison.md").read_text(encoding="utf-8")
+    for what, word in (("detectors", "symptoms"), ("causes", "causes"), ("remedies", "remedies")):
+        count = sum(not line.startswith("    ") for line in lines(what))
+        told = re.findall(rf"(\d+) {word}\b", readme)
+        assert told == [str(count)], what
+    (ours,) = [line for line in comparison.splitlines() if line.startswith("| sweeper")]
+    assert set(re.findall(r"(\d+ (?:symptoms|remedies))", ours)) <= set(
+        re.findall(r"(\d+ (?:symptoms|remedies))", readme)
+    )
+
+
+def test_every_experiment_has_its_result() -> None:
+    folders = [p.parent for p in (ROOT / "experiments").glob("*/train.py")]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(folders) >= 6
+    for folder in folders:
+        assert (folder / "RESULT.md").is_file(), folder.name
+        assert f"| `{folder.name}` |" in readme
