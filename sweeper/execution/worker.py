@@ -37,10 +37,17 @@ def preload() -> None:
 
     This comes before anything else is imported.
     """
-    import sweeper.faults
-    import sweeper.remedies
-    import sweeper.telemetry.recorder  # noqa: F401
+    import sweeper.execution.memory
+    import sweeper.execution.pulse
+    import sweeper.program.tracebacks
+    import sweeper.telemetry.recorder
+    import sweeper.telemetry.replay  # noqa: F401
+    from sweeper.faults import all_faults
     from sweeper.program import containment, seams
+    from sweeper.remedies import all_remedies
+
+    all_faults()
+    all_remedies()
 
     containment.prepare()
     seams.install()

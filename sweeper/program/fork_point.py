@@ -95,6 +95,7 @@ class ForkPoint:
         self._undo: list[tuple[Any, str, Any, Any, Any]] = []
         self._seeded: list[tuple[Callable[..., Any], Any, Any]] = []
         self._states: Any = None
+        self._imported: set[str] = set()
         self._safety = _fork_safety.Safety()
         self._bytecode = sys.dont_write_bytecode
 
@@ -122,6 +123,7 @@ class ForkPoint:
         seams.ask(functools.partial(self._reach, "a loader, an optimizer, a loss or weights"))
         seeds.ask(functools.partial(self._reach, "a generator is made"))
         self._states = _states()
+        self._imported = set(sys.modules)
         self._safety.begin()
         self._armed = True
 
@@ -145,8 +147,10 @@ class ForkPoint:
                 delattr(owner, name)
             else:
                 setattr(owner, name, own)
-        for module in list(sys.modules.values()):  # ``from torch import randn`` meanwhile
-            if isinstance(module, ModuleType):
+        # ``from torch import randn`` meanwhile. To look through all modules would copy their pages.
+        for module_name, module in list(sys.modules.items()):
+            new = module_name not in self._imported or module_name == "__main__"
+            if new and isinstance(module, ModuleType):
                 for name, value in list(vars(module).items()):
                     if id(value) in originals:
                         setattr(module, name, originals[id(value)])
