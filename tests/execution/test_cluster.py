@@ -1,15 +1,8 @@
-"""A study on a real Ray cluster of several nodes on this machine, one of which is lost."""
+"""Runs on a Ray cluster. That a worker or a node may be lost: test_kill_matrix.py."""
 
 from __future__ import annotations
 
-import csv
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,59 +11,6 @@ from sweeper.types import SweeperError, UsageError
 from tests.conftest import PROGRAMS
 
 PROGRAM = PROGRAMS / "low_rate.py"
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without CPUs, so that every run is on a node that can be lost, and three nodes."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": 100 * 2**20},
-    )
-    for _ in range(3):
-        made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-
-
-def fix(study: Path, *words: str, cwd: Path) -> subprocess.Popen[str]:
-    options = ["--quiet", "--trials", "8", "--seeds", "3", "--study", str(study), *words]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeper.cli", "fix", *options, str(PROGRAM)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_lost_node_costs_no_run_and_changes_no_table(cluster: Any, tmp_path: Path) -> None:
-    home = fix(tmp_path / "home", "--deterministic", cwd=tmp_path)
-    _, err = home.communicate(timeout=300)
-    assert home.returncode == 0, err
-    away = fix(tmp_path / "away", "--deterministic", f"--ray={cluster.address}", cwd=tmp_path)
-    runs = tmp_path / "away" / "runs"
-    limit = time.monotonic() + 240
-    while len(list(runs.glob("*/outcome.json"))) < 4:
-        assert away.poll() is None, away.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    out, err = away.communicate(timeout=300)
-    assert away.returncode == 0, err
-    assert "runs were made on a Ray cluster of 3 CPUs" in out
-    for name in ("ranking.csv", "remedies.csv"):
-        assert (tmp_path / "away/report" / name).read_bytes() == (
-            tmp_path / "home/report" / name
-        ).read_bytes()
-    with (tmp_path / "away/report/trials.csv").open() as file:
-        trials = list(csv.DictReader(file))
-    assert len({t["folder"] for t in trials}) == len(trials)
-    for trial in trials:
-        folder = tmp_path / "away" / trial["folder"]
-        assert json.loads((folder / "outcome.json").read_text())["status"] == trial["status"]
-        assert (folder / "output.log").stat().st_size > 0, "what the program printed comes back"
 
 
 @pytest.mark.slow

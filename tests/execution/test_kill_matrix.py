@@ -157,6 +157,7 @@ def check(study: Path, undisturbed: dict[str, Any], program: Path) -> None:
     assert len(folders) == len(set(folders)), "counted twice"
     for folder in folders:
         assert (study / folder / "outcome.json").is_file(), "lost"
+        assert (study / folder / "output.log").stat().st_size > 0, "what it printed is here too"
     limit = time.monotonic() + 10.0
     while family(program) and time.monotonic() < limit:
         time.sleep(0.05)
@@ -262,11 +263,12 @@ def cluster() -> Iterator[Any]:
 
 
 def ray_workers() -> list[int]:
-    """Processes of Ray in which one of our tasks is at work."""
+    """Processes of Ray in which one of our tasks is at work: their titles are the tasks' names."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"ray::_make_run" in (entry / "cmdline").read_bytes():
+            title = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if title.startswith(b"ray::") and b" seed " in title:
                 found.append(int(entry.name))
         except OSError:
             continue
