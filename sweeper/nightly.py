@@ -264,12 +264,12 @@ def _changes(lines: tuple[Line, ...]) -> Iterator[str]:
     for line in lines:
         found, before = line.found, line.before
         if found.holds is False:
-            yield f"{found.name}: the fix of an earlier night no longer holds; now {found.verdict}"
+            yield f"{found.name}: the fix of an earlier night no longer holds; now {found.said}"
         elif before is None:
             if found.failing:
-                yield f"{found.name}: {found.verdict} ({found.headline})"
+                yield f"{found.name}: {found.said} ({found.headline})"
         elif before.verdict != found.verdict:
-            yield f"{found.name}: {before.verdict} before, now {found.verdict} ({found.headline})"
+            yield f"{found.name}: {before.said} before, now {found.said} ({found.headline})"
 
 
 def _prune(history: History, state: Path) -> None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from sweeper import __version__
 from sweeper.report._atomic import write_atomically
-from sweeper.report.nightly_result import Found, Line, Night
+from sweeper.report.nightly_result import SAID, Found, Line, Night
 from sweeper.report.page import CELL, TEMPLATES, WORDS
 from sweeper.report.page import _environment as page_environment
 from sweeper.report.words import clipped, number, plain
@@ -23,12 +23,10 @@ from sweeper.types import Fix, UsageError
 
 BADGES: Final[dict[str, tuple[str, str]]] = {
     **{str(verdict): badge for verdict, badge in WORDS.items()},
-    "refused": ("bad", "Not looked at"),
     "not_fixable": ("bad", "Not fixable"),
-    "fixed": ("middling", "Fails, fix known"),
-    "improved": ("bad", "Fails, only improved"),
+    **{name: ("bad", said.capitalize()) for name, said in SAID.items()},
+    "fixed": ("middling", SAID["fixed"].capitalize()),
 }
-"""The program stands as it was: a fix that is known is not one that is made."""
 TREND_NIGHTS: Final = 30
 COST_NIGHTS: Final = 7
 WIDTH, HEIGHT, MARGIN = 120.0, 28.0, 3.0

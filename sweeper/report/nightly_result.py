@@ -10,6 +10,10 @@ from sweeper.types import FixValue
 ORDER = ("crashed", "refused", "inconclusive", "improved", "not_fixable", "failing", "fixed")
 """Failing verdicts, most urgent first."""
 
+SAID = {
+    "fixed": "fails, fix known", "improved": "fails, only improved", "refused": "not looked at",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -40,6 +44,11 @@ class Found:
     runs: int = 0
     steps: int = 0
     seconds: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The verdict in words: a fix that is known is not one that is made."""
+        return SAID.get(self.verdict, self.verdict.replace("_", " "))
 
     @property
     def headline(self) -> str:

@@ -26,7 +26,7 @@ def print_nightly(
     table.title_justify = "left"
     for line in lines:
         found = line.found
-        verdict = found.verdict.replace("_", " ")
+        verdict = found.said
         if found.holds is False:
             verdict += ", its old fix no longer holds"
         elif found.holds:
