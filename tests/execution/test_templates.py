@@ -134,6 +134,35 @@ def test_seeds_differ_where_they_should(runs: Supervisor, make: Make) -> None:
         assert len(distinct) == (1 if line.startswith("kept") else 3), line
 
 
+@pytest.mark.parametrize("words", [["-m", "package.train"], ["package/train.py:main"]])
+def test_every_kind_of_program_has_a_template(
+    runs: Supervisor, make: Make, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "train.py").write_text(
+        "import sys, torch\n"
+        "def main():\n"
+        "    torch.manual_seed(0)\n"
+        "    print('before', flush=True)\n"
+        "    model = torch.nn.Linear(1, 1)\n"
+        "    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "    for _ in range(12):\n"
+        "        loss = (model(torch.ones(1, 1)) - 1).pow(2).mean()\n"
+        "        optimizer.zero_grad(); loss.backward(); optimizer.step()\n"
+        "    sys.exit('after')\n"
+        "if __name__ == '__main__':\n"
+        "    main()\n"
+    )
+    job = replace(make("pass", {}, 1), program=parse_program(words, cwd=tmp_path))
+    assert runs.prepare(job) == ""
+    assert template_of(runs).came_to == "register_parameter"
+    outcome = runs.run(job)
+    assert (outcome.status, outcome.start, outcome.steps) == ("finished", "prepared", 12)
+    assert outcome.exit_code == 1
+    assert (job.folder / "output.log").read_text() == "before\n"
+
+
 COMMON = """
 import os, random, tempfile, time
 import numpy as np, torch
