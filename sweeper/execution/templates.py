@@ -29,6 +29,9 @@ WORTH_SECONDS = 1.0
 less than it costs to prepare."""
 WORTH_SHARE = 0.2
 """Of those seconds that must come before the fork point, for the template to be kept."""
+TOLD_SECONDS = 3.0
+"""Of preparation from which the report says that each run repeats it. `Outcome.start` always says
+from where a run was started."""
 MOST_SECONDS = 1800.0
 """After which a template that is not ready is given up."""
 MOST = 8
@@ -146,9 +149,10 @@ class Templates:
         self._known[key] = None
         if template is not None:
             template.close()
-        self._notes.append(
-            f"each run makes the program's preparation of {_preparation(job):.0f} s again: {reason}"
-        )
+        if (seconds := _preparation(job)) >= TOLD_SECONDS:
+            self._notes.append(
+                f"each run makes the program's preparation of {seconds:.0f} s again: {reason}"
+            )
 
 
 def _key(job: Job) -> Key:
