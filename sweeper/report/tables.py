@@ -256,7 +256,10 @@ def _frame(schema: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _cell(value: Any) -> Any:
-    """Unknown numbers are empty cells."""
+    """Unknown numbers are empty cells; text is what a UTF-8 file can hold (a name of a file may
+    have lone surrogates, which pandas refuses where pyarrow keeps its strings)."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
