@@ -262,6 +262,21 @@ def test_hostile_names_do_nothing(tmp_path: Path, name: str) -> None:
                 assert not cell.startswith("-") or math.isfinite(float(cell)), cell
 
 
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_every_file_of_a_report_with_hostile_names_is_written(tmp_path: Path, name: str) -> None:
+    base = study_result(tmp_path)
+    result = replace(
+        base, verdict_reason=name, program=replace(base.program, name=name, argv=(name,)),
+        notes=(name,), not_applicable={name: name}, versions={name: name},
+    )  # fmt: skip
+    folder = write_report(result, tmp_path)
+    for path in folder.iterdir():
+        assert path.read_text(encoding="utf-8"), path.name
+    assert {"report.html", "ranking.md", "trials.csv", "verdict.json", "fix-1.toml"} <= {
+        path.name for path in folder.iterdir()
+    }
+
+
 def test_hostile_layers_in_plots_do_nothing(tmp_path: Path) -> None:
     result = with_runs(study_result(tmp_path), layers=tuple(f"{n}.weight" for n in HOSTILE))
     page = page_of(result, tmp_path)
