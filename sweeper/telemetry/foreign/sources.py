@@ -92,10 +92,11 @@ def _folder(folder: Path, asked: Mapping[str, str]) -> list[tuple[str, Table]]:
         return [("", read_tensorboard(runs, asked))]
     if metrics:
         return [("", read_mlflow([_metric(p, folder) for p in metrics], asked))]
-    scripts = sorted(p.name for p in folder.iterdir() if p.suffix in PROGRAMS[1:])
+    scripts = [p.name for p in folder.iterdir() if p.suffix in PROGRAMS[1:]]
+    scripts.sort(key=lambda name: (not name.startswith(("train", "main")), name))
     if scripts and others:  # a table beside a program is more often its data than its log
         raise UsageError(
-            "LOG must be a file where a folder holds programs too, got the folder"
+            "LOG must be named where its folder holds programs too, got the folder"
             f" {str(folder)!r} with {scripts[0]} and {others[0].relative_to(folder).as_posix()}:"
             f" name the program to check, as in `sweeper check {scripts[0]}`, or the log"
         )
