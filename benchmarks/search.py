@@ -25,6 +25,7 @@ from search_parts.studies import BUDGET, Studies
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "search.md"
+OVER = "no time is left"
 
 
 def arguments() -> argparse.Namespace:
@@ -54,9 +55,10 @@ def main() -> int:
     try:
         for case in cases:
             names.append(case.name)
-            fill(case, studies, words.seeds, words.budget)
+            stopped = fill(case, studies, words.seeds, words.budget) or stopped
     except OutOfTime as error:
-        stopped = str(error) or "no time is left"
+        stopped = str(error) or OVER
+    if stopped:
         print(f"stopped, {stopped}: give the command again")
     results = {
         (name, method, seed): told
@@ -66,6 +68,7 @@ def main() -> int:
     whole = [n for n in names if sum(k[0] == n for k in results) == len(METHODS) * words.seeds]
     if not whole:
         return 1
+    results = {key: told for key, told in results.items() if key[0] in whole}
     command = " ".join(["python", "benchmarks/search.py", *_asked(words)])
     text = page(whole, results, words.seeds, words.budget, command, unfinished=bool(stopped))
     if not stopped or words.out is not None:
@@ -76,14 +79,19 @@ def main() -> int:
     return 0
 
 
-def fill(case: Case, studies: Studies, seeds: int, budget: int) -> None:
-    """Make the studies of one case that are missing. Raises as `study`."""
+def fill(case: Case, studies: Studies, seeds: int, budget: int) -> str:
+    """Make the studies of one case that are missing; why some still are, or the empty string."""
     for seed in range(seeds):
         for method in METHODS:
-            if studies.get(case.name, method, seed) is None:
+            if studies.get(case.name, method, seed) is not None:
+                continue
+            try:
                 told = study(method, case, seed, budget).data()
-                studies.put(case.name, method, seed, told)
-                print(f"{case.name} {method} {seed}: {told['winner']} {told['steps']}", flush=True)
+            except OutOfTime as error:
+                return str(error) or OVER
+            studies.put(case.name, method, seed, told)
+            print(f"{case.name} {method} {seed}: {told['winner']} {told['steps']}", flush=True)
+    return ""
 
 
 def _asked(words: argparse.Namespace) -> list[str]:
