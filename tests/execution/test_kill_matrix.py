@@ -239,8 +239,11 @@ def test_a_restarted_database_changes_nothing(
             study = tmp_path / "study"
             disturbed(program, study, ["--slots", "2", "--storage", running.url], kill)
             check(study, undisturbed, program)
-            (name,) = optuna.get_all_study_names(running.url)
-            check_trials(optuna.load_study(study_name=name, storage=running.url))
+            storage = optuna.storages.RDBStorage(running.url)
+            (name,) = optuna.get_all_study_names(storage)
+            check_trials(optuna.load_study(study_name=name, storage=storage))
+            storage.remove_session()
+            storage.engine.dispose()
     finally:
         shutil.rmtree(folder)
 
