@@ -27,6 +27,9 @@ from sweeper.verification.proof import Proof
 
 OURS = "sweeper"
 METHODS = (OURS, *PEERS)
+WITHOUT = 2
+"""Seeds of the proof on which a fix without one of its changes must restore, all of them, for that
+change to be superfluous."""
 MOST_ASKS = 1000
 """Of a peer that proposes what it has paid already."""
 
@@ -140,22 +143,22 @@ def _peer(method: str, case: Case, bench: PaidBench, seed: int) -> Proof:
 
 def superfluous(fix: Fix, case: Case) -> int:
     """Changes that can go, one after the other, while what is left still restores as the judge sees
-    it: on the same seeds, and held against the skill of the whole fix."""
-    bench = case.bench(Bill(limit=0))
-    best = proof_of(fix, bench).result().skill
+    it: on the first seeds of the proof, and held against the skill of the whole fix there."""
+    bench, rule = case.bench(Bill(limit=0)), Rule(seeds=WITHOUT)
+    best = proof_of(fix, bench, rule).result().skill
     left = dict(fix.changes)
     for name in sorted(fix.changes):
         less = Fix(changes={k: v for k, v in left.items() if k != name})
-        if less.changes and proof_of(less, bench, best_skill=best).verified:
+        if less.changes and proof_of(less, bench, rule, best).verified:
             del left[name]
     return len(fix.changes) - len(left)
 
 
 def proof_of(
-    fix: Fix, bench: PaidBench, rule: Rule | None = None, best_skill: float | None = None
+    fix: Fix, bench: PaidBench, rule: Rule, best_skill: float | None = None
 ) -> Verification:
     """The fix on the seeds of the rule, as many as decide."""
-    proof = Verification(fix, rule or Rule(), {})
+    proof = Verification(fix, rule, {})
     for seed in proof.rule.fresh:
         if not proof.lost:
             trial, _ = bench.archive.trial(bench.job(fix, seed, full=True), "verification")

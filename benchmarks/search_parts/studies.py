@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,24 @@ class Studies:
 
     def __init__(self, cache: Path, budget: int) -> None:
         self._path = cache / "studies.json"
-        self._known: dict[str, Any] = (
-            json.loads(self._path.read_text()) if self._path.is_file() else {}
-        )
+        self._known = self._read()
         self._stem = f"{version()} {budget}"
 
     def get(self, case: str, method: str, seed: int) -> Mapping[str, Any] | None:
         return self._known.get(self._key(case, method, seed))
 
     def put(self, case: str, method: str, seed: int, result: Mapping[str, Any]) -> None:
-        self._known[self._key(case, method, seed)] = result
-        self._path.write_text(json.dumps(self._known))
+        # A command at work on other cases may have added its own.
+        self._known = self._read() | {self._key(case, method, seed): result}
+        aside = self._path.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(self._known), encoding="utf-8")
+        os.replace(aside, self._path)
+
+    def _read(self) -> dict[str, Any]:
+        if not self._path.is_file():
+            return {}
+        known: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+        return known
 
     def _key(self, case: str, method: str, seed: int) -> str:
         return f"{self._stem} {case}|{method}|{seed}"
