@@ -27,8 +27,10 @@ def apply(session: Session, value: FixValue) -> None:
         paths = module_paths(roots)
         norms = [m for m in _surgery.every_module(roots) if isinstance(m, _surgery.NORMS)]
         owners = {path: m for r in roots for path, m in _owners(r, set(map(id, norms)))}
-        for parent, name in owners.values():
-            setattr(parent, name, nn.Identity())
+        put = [nn.Identity() for _ in owners]
+        for (parent, name), identity in zip(owners.values(), put, strict=True):
+            setattr(parent, name, identity)
+        _surgery.close_fast_paths(roots, put)  # they read the settings of what is gone
         if not owners:
             session.refuse("no_normalisation", "its normalisation is not a module of torch.nn")
         confirm(session, "no_normalisation", removed=len(owners), of=len(paths))

@@ -171,6 +171,28 @@ def test_facts_show_what_was_done(sound: dict[str, RunRecord], broken: Broken) -
     assert {s.function for s in broken("activation", "tanh").facts.activations} == {"tanh"}
 
 
+def evaluated_encoder() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(3):
+        loss = model(torch.randn(4, 5, 8)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        model.eval()(torch.randn(4, 5, 8))
+
+
+def test_a_transformer_without_normalisation_can_be_evaluated(tmp_path: Path) -> None:
+    """torch's fused path compares the settings of the two normalisations, which are gone."""
+    facts = harness.run(evaluated_encoder, tmp_path / "sound").facts
+    record = harness.run(evaluated_encoder, tmp_path / "run", "no_normalisation", True, facts)
+    assert record.outcome.applied["fault:no_normalisation"]["removed"] == 4
+    assert not record.facts.norms
+
+
 def test_schedules(sound: dict[str, RunRecord], broken: Broken) -> None:
     own = sound["classifier"].series("lr")
     peak = float(own.max())
