@@ -186,6 +186,12 @@ def ray_tune(count: int) -> float:
     return count / seconds
 
 
+def keep(lines: list[str]) -> None:
+    """What was measured so far."""
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="up to 1,000 trials, fewer empty ones")
@@ -198,7 +204,8 @@ def main() -> int:
     lines = [
         "# What the driver costs", "",
         (f"`python benchmarks/engine.py{' --quick' if words.quick else ''}`; "
-        f"{os.cpu_count()} CPU cores, Python {platform.python_version()}. One study of the "
+        f"{len(os.sched_getaffinity(0))} CPU cores, load average {os.getloadavg()[0]:.1f} when it "
+        f"began, Python {platform.python_version()}. One study of the "
         f"space of `experiments/deep_sigmoid_digits`; cost of one ask and tell over the last "
         f"{MEASURED} trials."), "",
         "| trials in the study | median ms | 90th percentile ms | target ms | driver's peak MiB |",
@@ -206,6 +213,7 @@ def main() -> int:
     ]  # fmt: skip
     for size, middle, high, peak in driver_cost(facts, sizes):
         lines.append(f"| {size} | {middle:.1f} | {high:.1f} | {TARGETS[size]:g} | {peak:.0f} |")
+    keep(lines)
     engines: dict[str, Callable[[], float]] = {
         "sweeper (a forked process and a run folder per trial)": lambda: ours(facts, empty),
         "Optuna with joblib (function calls, no isolation)": lambda: optuna_joblib(empty),
@@ -223,10 +231,8 @@ def main() -> int:
         first = rates[1] if math.isnan(first) else first
         low, middle, high = rates
         lines.append(f"| {name} | {middle:.1f} | {low:.1f} to {high:.1f} | {middle / first:.2f} |")
-    text = "\n".join(lines) + "\n"
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text, encoding="utf-8")
-    print(text)
+        keep(lines)
+    print("\n".join(lines))
     return 0
 
 

@@ -104,7 +104,8 @@ def main(argv: Sequence[str]) -> int:
     lines = [
         "# From the lease of a slot to the program's first line after its preparation", "",
         f"`python benchmarks/start.py {' '.join(argv)}`".replace(" `", "`")
-        + f"; {os.cpu_count()} CPU cores, Python {platform.python_version()}, "
+        + f"; {len(os.sched_getaffinity(0))} CPU cores, load average {os.getloadavg()[0]:.1f} when "
+        f"it began, Python {platform.python_version()}, "
         f"Linux {platform.release()}. Milliseconds; the target for a template is at most "
         f"{TARGET_MS:g}. The records of the three ways were equal byte for byte.", "",
         "| preparation | start | median ms | range ms | n |", "|---|---|---|---|---|",
