@@ -40,7 +40,9 @@ def page(
         f"seeds); the baseline and the proof are billed too. The space, the judge and the proof "
         f"are the same for all; what a peer finds is proved as it stands. A study that ends "
         f"without a fix counts with what it spent, marked >=. sweeper and AUTOTRAINER's order "
-        f"differ between study seeds only as far as they sample."), "",
+        f"differ between study seeds only as far as they sample. A larger batch takes fewer steps "
+        f"for the same samples. Wall seconds are those of the runs when each was made, whatever "
+        f"else the machine did then."), "",
         *(["Some programs are still to be measured.", ""] if unfinished else []),
         "| | " + " | ".join(METHODS) + " |", "|---|" + "---|" * len(METHODS),
         _row(
