@@ -355,6 +355,8 @@ class Facts:
     """Optimizer steps of the run."""
     finished: bool = False
     """The program ended by itself: ``steps`` is its full length."""
+    first_loss: float = math.nan
+    """Lowest of the first three training losses of the unchanged program."""
     seconds_per_step: float = math.nan
     start_seconds: float = math.nan
     """From the start of the run to the first optimizer step."""

@@ -32,15 +32,17 @@ def validate(value: FixValue) -> FixValue:
 
 
 def space(facts: Facts) -> Mapping[str, Dimension]:
-    return {"activation": Dimension(kind="choice", choices=KINDS)}
+    recurrent = _recurrent_layers(facts)
+    others = [s for s in facts.activations if s.swappable and s.site not in recurrent]
+    return {"activation": Dimension(kind="choice", choices=KINDS if others else RECURRENT)}
 
 
-def _is_recurrent(facts: Facts) -> bool:
-    return any(layer.kind in ("RNN", "RNNCell") for layer in facts.layers)
+def _recurrent_layers(facts: Facts) -> set[str]:
+    return {layer.name for layer in facts.layers if layer.kind in ("RNN", "RNNCell")}
 
 
 def refusal(facts: Facts) -> str:
-    if any(site.swappable for site in facts.activations) or _is_recurrent(facts):
+    if any(site.swappable for site in facts.activations) or _recurrent_layers(facts):
         return ""
     if not facts.activations:
         return "the model applies no activation function that could be swapped"
@@ -66,7 +68,8 @@ def suggest(facts: Facts, diagnosis: Diagnosis) -> tuple[FixValue, ...]:
         order = ["relu", "tanh"]
     if not counts:  # only torch.nn.RNN
         order = ["tanh", "relu"]
-    return tuple(kind for kind in order if kind != own)
+    choices = space(facts)["activation"].choices
+    return tuple(kind for kind in order if kind != own and kind in choices)
 
 
 def apply(session: Session, value: FixValue) -> None:

@@ -4,7 +4,8 @@ Restored is three things together, on a metric that no detector computes from it
 
 1. finite and quiet: no critical finding holds in the last third of the run;
 2. gradients healthy: the depth profile and the update-to-weight ratio are inside the healthy band;
-3. learning: skill over the constant answer is significant and a stated share of the study's best.
+3. learning: skill over the constant answer is significant and a stated share of the study's best;
+   where nothing tells a skill, the program's own loss falls (`sweeper.search.own_loss`).
 
 The score is always finite: the skill in [-1, 1] for a run that stayed finite and was measured,
 below -1 for one that did not, larger the longer it survived. Violations are graded, so that a
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.detectors.skill import ALPHA, Skill, skill_of
+from sweeper.search.own_loss import FALLEN, fall_of
 from sweeper.types import Diagnosis, Finding, Judgement, RunRecord, Symptom
 
 if TYPE_CHECKING:
@@ -69,12 +71,14 @@ def judge(record: RunRecord, diagnosis: Diagnosis, best_skill: float | None = No
     finite = survived >= 1.0 and record.outcome.status in ("finished", "budget")
     late = [f for f in diagnosis.findings if f.critical and f.steps[1] >= LATE * n_steps]
     health = gradient_health(record)
-    skill = skill_of(record)
+    skill, least = skill_of(record), LEAST_SKILL
+    if not skill.known:
+        skill, least = fall_of(record), FALLEN
     violations = {
         "finite": -1.0 if finite else 2.0 - survived,
         "quiet": _quiet([f for f in late if f.symptom not in GRADIENT_SYMPTOMS]),
         "gradients": _gradients(health, [f for f in late if f.symptom in GRADIENT_SYMPTOMS]),
-        "learning": _learning(skill),
+        "learning": _learning(skill, least),
     }
     reasons = [f"{f.symptom}: {f.reason}" for f in late]
     if not finite:
@@ -82,7 +86,7 @@ def judge(record: RunRecord, diagnosis: Diagnosis, best_skill: float | None = No
     if violations["gradients"] > 0 and not any(f.symptom in GRADIENT_SYMPTOMS for f in late):
         reasons.append(_unhealthy(health))
     if violations["learning"] > 0:
-        reasons.append(_not_learning(skill))
+        reasons.append(_not_learning(skill, least))
     judgement = Judgement(
         restored=not reasons,
         score=_score(skill, finite, survived),
@@ -189,13 +193,13 @@ def _gradients(health: GradientHealth, findings: list[Finding]) -> float:
     return max(excess, default=-0.5)
 
 
-def _learning(skill: Skill) -> float:
+def _learning(skill: Skill, least: float) -> float:
     if not skill.known:
         return 1.5
-    if skill.significant and skill.value >= LEAST_SKILL:
+    if skill.significant and skill.value >= least:
         return -min(skill.value, 1.0)
     # Above zero also for a good-looking skill on too few samples.
-    return max(LEAST_SKILL - max(skill.value, -1.0), 0.01)
+    return max(least - max(skill.value, -1.0), 0.01)
 
 
 def _score(skill: Skill, finite: bool, survived: float) -> float:
@@ -220,10 +224,15 @@ def _unhealthy(health: GradientHealth) -> str:
     )
 
 
-def _not_learning(skill: Skill) -> str:
+def _not_learning(skill: Skill, least: float) -> str:
     if not skill.known:
         return "no skill measured: no labelled samples and no evaluation seen"
-    if skill.value < LEAST_SKILL:
+    if least == FALLEN and skill.value < least:
+        return (
+            f"not learning: the program's own loss {skill.metric:.3g} is {skill.value:.1%} below"
+            f" its level before training, {least:.0%} needed"
+        )
+    if skill.value < least:
         return (
             f"not learning: skill {skill.value:.3f} < {LEAST_SKILL:g} ({skill.name}, {skill.where})"
         )

@@ -73,6 +73,7 @@ class Collector:
     trained_loaders: set[int] = field(default_factory=set)
     batch_sizes: list[int] = field(default_factory=list)
     backwards: list[int] = field(default_factory=list)
+    first_losses: list[float] = field(default_factory=list)
     input_features: int = 0
     input_dtype: str = ""
     first_step_at: float = math.nan
@@ -170,6 +171,12 @@ class Collector:
             )
         return tuple(out)
 
+    def first_loss(self, session: Session) -> float:
+        if session.facts is not None:  # a trial is held against the unchanged program
+            return session.facts.first_loss
+        known = [loss for loss in self.first_losses if math.isfinite(loss)]
+        return min(known, default=math.nan)
+
     def loaders(self, session: Session) -> tuple[LoaderFact, ...]:
         from torch.utils.data import IterableDataset, RandomSampler
 
@@ -244,6 +251,7 @@ class Collector:
             "n_frozen": sum(p.numel() for p in every.values() if not p.requires_grad),
             "n_roots": len(roots),
             "steps": session.step,
+            "first_loss": self.first_loss(session),
             "seconds_per_step": elapsed / session.step if session.step else math.nan,
             "start_seconds": self.first_step_at - self.started,
             "input_features": self.input_features,

@@ -341,6 +341,8 @@ class Recorder(Observer):
         columns = self.buffer.drain() | self.losses.columns(n_rows)
         steps, self._steps = self._steps, []
         self.writer.write("steps", t=steps, **columns)
+        if not self.collector.first_losses:
+            self.collector.first_losses = columns.get("loss", [])[:3]
         for value in columns.get("loss", []):
             self._non_finite = 0 if math.isfinite(value) else self._non_finite + 1
         if self.stop_when_hopeless and self._non_finite >= HOPELESS_STEPS:
