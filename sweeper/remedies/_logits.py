@@ -1,7 +1,8 @@
 """Finding what a model's last softmax or sigmoid was given. Imports torch: child only.
 
 The model keeps its softmax, so that what the program does with its output (argmax, probabilities)
-stays as it was.
+stays as it was. Where the program takes the output for logits elsewhere too (``sigmoid(model(x))``,
+``model(x) > 0``), it is given what it would have with logits (`Outputs`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,43 @@ class Tap:
 
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
+
+
+class Outputs:
+    """Forward hook that knows the last outputs of the models again; nothing of it is pickled."""
+
+    def __init__(self) -> None:
+        self._known: list[weakref.ref[torch.Tensor]] = []
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            self._known = [*self._known[-3:], weakref.ref(output)]
+
+    def __reduce__(self) -> tuple[type[Outputs], tuple[()]]:
+        return Outputs, ()
+
+    def squashed_again(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Around sigmoid and softmax: probabilities stay what they are."""
+        given = args[0] if args else kwargs.get("input")
+        if isinstance(given, torch.Tensor) and self._is_output(given):
+            return given.clone()
+        return function(*args, **kwargs)
+
+    def compared(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Around ``output > 0``: a logit above zero is a probability above a half."""
+        if len(args) == 2 and not kwargs and self._is_output(args[0]):
+            limit = args[1]
+            if isinstance(limit, (int, float)) and limit == 0:
+                return function(args[0], 0.5)
+        return function(*args, **kwargs)
+
+    def _is_output(self, given: Any) -> bool:
+        if not isinstance(given, torch.Tensor) or not given.is_floating_point():
+            return False
+        outputs = (ref() for ref in self._known)
+        if not any(output is not None and _same(output, given) for output in outputs):
+            return False
+        return given.numel() > 0 and float(given.min()) >= 0 and float(given.max()) <= 1
 
 
 def tap(roots: list[nn.Module]) -> list[Tap]:

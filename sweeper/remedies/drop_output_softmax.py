@@ -34,10 +34,13 @@ def apply(session: Session, value: FixValue) -> None:
     from sweeper.remedies import _logits
 
     taps: list[_logits.Tap] = []
+    outputs = _logits.Outputs()
     calls = 0
 
     def operate(roots: list[nn.Module]) -> None:
         taps.extend(_logits.tap(roots))
+        for root in roots:
+            root.register_forward_hook(outputs)
 
     def restore(call: LossCall) -> LossCall:
         nonlocal calls
@@ -54,6 +57,8 @@ def apply(session: Session, value: FixValue) -> None:
 
     session.on_model(operate)
     session.on_loss(restore)
+    session.functions.wrap(("sigmoid", "softmax"), outputs.squashed_again)
+    session.functions.wrap(("gt", "__gt__", "ge", "__ge__"), outputs.compared)
 
 
 def effect(value: FixValue, record: RunRecord) -> str:

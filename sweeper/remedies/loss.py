@@ -1,5 +1,5 @@
 """Another loss of the same kind: bounded gradients for regression, cross_entropy where nll_loss is
-fed logits."""
+fed logits, the binary one where cross_entropy is fed a single output."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ REGRESSION = {
     "l1": "l1_loss",
     "mse": "mse_loss",
 }
-KINDS = (*REGRESSION, "cross_entropy")
+OTHERS = {
+    "cross_entropy": "cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits",
+}  # fmt: skip
+REPLACED = {"cross_entropy": ("nll_loss",), "bce_with_logits": ("cross_entropy",)}
+"""The losses that these stand for; those of `REGRESSION` stand for each other."""
+KINDS = (*REGRESSION, *OTHERS)
 KEPT = {"reduction", "weight", "ignore_index"}
-"""Options that the new loss takes over from the program's call."""
+"""Options that the new loss takes over from the program's call (the reduction alone where the
+classes go)."""
 
 
 def validate(value: FixValue) -> FixValue:
@@ -35,6 +41,11 @@ def _possible(facts: Facts) -> tuple[str, ...]:
         return tuple(k for k, v in REGRESSION.items() if v != facts.loss_function)
     if facts.loss_function == "nll_loss" and facts.output_activation != "log_softmax":
         return ("cross_entropy",)
+    if (
+        facts.loss_function == "cross_entropy" and facts.head_width == 1
+        and (facts.label_min, facts.label_max) == (0, 1)
+    ):  # fmt: skip
+        return ("bce_with_logits",)
     return ()
 
 
@@ -59,29 +70,29 @@ def apply(session: Session, value: FixValue) -> None:
 
     def change(call: LossCall) -> LossCall:
         nonlocal calls
-        own = (
-            "nll_loss" if kind == "cross_entropy" else "mse_loss l1_loss smooth_l1_loss huber_loss"
-        )
+        own = REPLACED.get(kind, tuple(REGRESSION.values()))
         # What the program measures without gradients stays its own measure; a wrong loss is wrong
         # there too.
-        if call.function not in own.split() or not (
-            call.input.requires_grad or kind == "cross_entropy"
-        ):
+        if call.function not in own or not (call.input.requires_grad or kind in OTHERS):
             return call
+        if kind == "bce_with_logits" and call.target.numel() != call.input.numel():
+            session.refuse("loss", "its targets are not one for each output")
         if call.input.requires_grad:
             calls += 1
             if calls <= 3:
                 session.confirm("loss", calls=calls, was=call.function)
-        options = {
-            k: v
-            for k, v in call.options.items()
-            if k in KEPT and (k != "weight" or kind == "cross_entropy")
-        }
+        shared = KEPT if kind == "cross_entropy" else {"reduction"}
+        options = {k: v for k, v in call.options.items() if k in shared}
         return dataclasses.replace(
             call,
-            function=REGRESSION.get(kind, kind),
+            function=(REGRESSION | OTHERS)[kind],
             options=options,
             input=_log(call, session.facts) if kind == "cross_entropy" else call.input,
+            target=(
+                call.target.view_as(call.input).to(call.input.dtype)
+                if kind == "bce_with_logits"
+                else call.target
+            ),
         )
 
     session.on_loss(change)
@@ -104,14 +115,19 @@ def advice(value: FixValue, facts: Facts) -> str:
     names = {
         "huber": "nn.HuberLoss()", "smooth_l1": "nn.SmoothL1Loss()", "l1": "nn.L1Loss()",
         "mse": "nn.MSELoss()", "cross_entropy": "nn.CrossEntropyLoss()",
+        "bce_with_logits": "nn.BCEWithLogitsLoss()",
     }  # fmt: skip
-    return f"criterion = {names[str(value)]}  # instead of {facts.loss_function}"
+    line = f"criterion = {names[str(value)]}  # instead of {facts.loss_function}"
+    if value == "bce_with_logits":
+        line += "; targets as floats in the shape of the output"
+    return line
 
 
 REMEDY = Remedy(
     name="loss",
     summary="another loss of the same kind",
-    source="Huber 1964 (bounded gradients); torch.nn.NLLLoss expects log-probabilities",
+    source="Huber 1964 (bounded gradients); torch.nn.NLLLoss expects log-probabilities,"
+    " torch.nn.CrossEntropyLoss an output for each class",
     treats=(Cause.WRONG_LOSS, Cause.UNBOUNDED_GRADIENT, Cause.INPUT_OUTLIERS),
     structural=False,
     space=space,

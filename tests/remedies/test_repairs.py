@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from torch import nn
 
 from sweeper.remedies import all_remedies
 from sweeper.remedies._inputs import Clamp, Standardiser
-from sweeper.types import Facts, FixValue
+from sweeper.types import Diagnosis, Facts, FixValue
 from tests.remedies.harness import blobs, facts_of, mlp, train, under
+
+NOTHING = Diagnosis(findings=(), hypotheses=())
 
 
 def number(value: torch.Tensor) -> float:
@@ -188,6 +191,32 @@ def test_sigmoid_before_bce_with_logits_and_right_uses_left_alone() -> None:
     assert remedy.refusal(Facts(loss_function="cross_entropy", output_activation="log_softmax"))
 
 
+def test_an_evaluation_that_takes_the_output_for_logits_gets_them() -> None:
+    """As if the model had no sigmoid: where its probabilities are used as such, they stay."""
+    model = nn.Sequential(mlp(6, 8, 1), nn.Sigmoid())
+    x, y = blobs()
+    target = (y > 0).float()[:, None]
+
+    def program() -> tuple[torch.Tensor, ...]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        F.binary_cross_entropy_with_logits(model(x), target).backward()
+        optimizer.step()
+        with torch.no_grad():
+            return (
+                torch.sigmoid(model(x)), model(x).squeeze(1).sigmoid()[:, None], model(x),
+                model(x) > 0, model(x) > 0.5, torch.sigmoid(x), x > 0,
+            )  # fmt: skip
+
+    bare = program()
+    with under({"drop_output_softmax": True}):
+        twice, method, once, logit, half, other, positive = program()
+    assert bare[0].min() >= 0.5, "squashed twice, every answer is yes"
+    assert torch.equal(once, bare[2]) and torch.equal(half, bare[4])
+    assert torch.equal(twice, once) and torch.equal(method, once)
+    assert torch.equal(logit, half) and not torch.equal(logit, bare[3])
+    assert torch.equal(other, bare[5]) and torch.equal(positive, bare[6])
+
+
 def test_class_weights_balance_training_only() -> None:
     facts = Facts(loss_function="cross_entropy", task="classification", class_prior=(0.8, 0.2, 0.0))
     x, y = blobs()
@@ -257,6 +286,27 @@ def test_losses_are_replaced() -> None:
         )
     x, y = blobs()
     assert run.applied and losses[0] == pytest.approx(number(F.cross_entropy(wrong(x[:8]), y[:8])))
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1)])
+def test_a_single_output_gets_the_binary_loss(shape: tuple[int, ...]) -> None:
+    x, y = blobs()
+    target = (y[:8] > 0).float().reshape(shape) if len(shape) > 1 else (y[:8] > 0).long()
+    facts = Facts(loss_function="cross_entropy", head_width=1, label_min=0, label_max=1)
+    remedy = all_remedies()["loss"]
+    assert not remedy.refusal(facts)
+    assert remedy.suggest(facts, NOTHING) == ("bce_with_logits",)
+    model = mlp(6, 1)
+    with under({"loss": "bce_with_logits"}, facts) as run:
+        losses = train(
+            model, torch.optim.SGD(model.parameters(), lr=0.0), steps=1, data=(x[:8], target),
+            loss=nn.CrossEntropyLoss(),
+        )  # fmt: skip
+    expected = F.binary_cross_entropy_with_logits(model(x[:8]), target.reshape(8, 1).float())
+    assert run.applied and losses[0] == pytest.approx(number(expected))
+    assert "no other loss" in remedy.refusal(replace(facts, head_width=3))
+    assert "no other loss" in remedy.refusal(replace(facts, label_max=4))
+    assert "shape of the output" in remedy.advice("bce_with_logits", facts)
 
 
 def test_train_mode_holds_in_training_and_not_in_evaluation() -> None:

@@ -16,6 +16,8 @@ def edit(script: Script, fix: Fix, facts: Facts) -> Placed:
     call = loss_call(script, facts)
     if kind == "cross_entropy" and facts.output_activation:
         raise Unsure(f"the {facts.output_activation} before the loss has to go as well")
+    if kind == "bce_with_logits":
+        raise Unsure("its targets need the type and shape of the output as well")
     new = REGRESSION.get(kind, kind)
     function = is_function(script, call)
     path = f"torch.nn.functional.{new}" if function else f"torch.nn.{MODULES[new]}"
