@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +102,13 @@ def test_pulse_counts_and_keeps_the_longest_gap(tmp_path: Path) -> None:
     assert read_pulse(tmp_path) is None
 
 
+def _read_all(terminal: int, pieces: list[bytes]) -> None:
+    """A terminal hands out a few kilobytes at a time, until nobody writes to it any more."""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 2**16):
+            pieces.append(piece)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own")
 def test_a_terminal_shows_what_runs_what_is_best_and_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +128,9 @@ def test_a_terminal_shows_what_runs_what_is_best_and_what_is_left(
         for seed in (0, 1)
     ]  # fmt: skip
     ours, theirs = pty.openpty()
+    pieces: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, pieces))
+    reader.start()
     with os.fdopen(theirs, "w") as stream:
         view = LiveView(options)
         with make_progress(quiet=False, stream=stream, below=view.lines) as progress:
@@ -141,7 +153,8 @@ def test_a_terminal_shows_what_runs_what_is_best_and_what_is_left(
                 )
             )  # fmt: skip
             time.sleep(0.6)
-    shown = os.read(ours, 2**20).decode()
+    reader.join(20)
+    shown = b"".join(pieces).decode()
     os.close(ours)
     assert "screening learning_rate=0.1: restored, accuracy 0.95" in shown
     assert "best so far: learning_rate=0.1, accuracy 0.95, restored" in shown
