@@ -339,6 +339,17 @@ def test_the_object_keeps_no_model_alive() -> None:
 # -- what it says ----------------------------------------------------------------------------------
 
 
+def test_a_model_of_an_earlier_cell_is_not_missed_in_the_optimizer() -> None:
+    earlier, its_optimizer = parts()
+    train(earlier, its_optimizer)
+    del its_optimizer
+    model, optimizer = parts()
+    with sweeper.watch(model, optimizer) as watched:
+        train(model, optimizer)
+    assert any(p.grad is not None for p in earlier.parameters())
+    assert watched.record.facts.optimizers[0].n_missing == 0
+
+
 def test_a_failing_training_is_told_with_its_cause() -> None:
     model, optimizer = parts(rate=300.0)
     with sweeper.watch(model, optimizer) as watched:

@@ -60,7 +60,7 @@ def _loss_maker(name: str, current: Current) -> Callable[[Any], Any]:
         @functools.wraps(original)
         def loss(*args: Any, **kwargs: Any) -> Any:
             session = current()
-            if session is None or _depth["loss"]:
+            if session is None or _depth["loss"] or not session.hears_losses:
                 return original(*args, **kwargs)
             _depth["loss"] += 1
             try:

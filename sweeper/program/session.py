@@ -106,6 +106,8 @@ class Session:
         self.on_abandon: Callable[[], None] = lambda: None
         self.started = time.monotonic()
         self.observing = False
+        self.unobserved = False
+        """Nobody looks closely at the present step: its forward and its losses pass unseen."""
         self._silent = False
         self.in_backward = False
         """The autograd engine is at work: what steps or is computed now belongs to it."""
@@ -351,11 +353,13 @@ class Session:
 
     def entry_called(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """Copies of an entry are given what it is given; only the entry itself is watched."""
-        watched = any(module is entry for entry in self.entries)
         if not self._input_callbacks:
-            if watched:
+            if self.unobserved and torch.is_grad_enabled():
+                return None
+            if any(module is entry for entry in self.entries):
                 self.notify("entry_forward", module, args, kwargs)
             return None
+        watched = any(module is entry for entry in self.entries)
         for callback in self._input_callbacks:
             args, kwargs = callback(module, args, kwargs)
         if watched:
@@ -363,12 +367,18 @@ class Session:
         return args, kwargs
 
     def entry_returned(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.unobserved and torch.is_grad_enabled():
+            return
         self.notify("entry_output", module, output)
 
     def seam_loader_arguments(self, index: int, arguments: dict[str, Any]) -> dict[str, Any]:
         for callback in self._loader_callbacks:
             arguments = callback(index, arguments)
         return arguments
+
+    @property
+    def hears_losses(self) -> bool:
+        return not self.unobserved or bool(self._loss_callbacks) or not torch.is_grad_enabled()
 
     def seam_loss(self, call: LossCall) -> LossCall:
         for callback in self._loss_callbacks:

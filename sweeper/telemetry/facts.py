@@ -143,7 +143,9 @@ class Collector:
             for r in session.roots
             for p in r.parameters()
             if p.requires_grad and id(p) not in owned
-        ) + left_out(session.optimizers, session.roots)
+        )
+        if not session.given_roots:  # in a notebook other models live on from earlier cells
+            missing += left_out(session.optimizers, session.roots)
         out = []
         for optimizer in session.optimizers:
             key, groups = id(optimizer), optimizer.param_groups

@@ -319,6 +319,7 @@ class Recorder(Observer):
         self._given = None
         samples, self._samples = self._samples, 0
         self._details = details_due(step + 1)
+        self.session.unobserved = not self._details
         if samples and not self.losses.heard(len(self.buffer.rows)):  # a loss of the program's own
             self.losses.batch_sizes.append(samples)
             self.buffer.put(n=float(samples))

@@ -18,10 +18,11 @@ def layers_due(step: int) -> bool:
 
 
 def details_due(step: int) -> bool:
-    """What the batch was, what was answered, gradient norms: every step of an ordinary run, and
-    every eighth beyond 2,000 steps. Loss and rate are taken at every step whatever its number.
+    """What the batch was, what was answered, gradient norms: every step of an ordinary run, every
+    fourth from step 1,000 and every eighth from step 2,000 on. Loss and rate are taken at every
+    step whatever its number.
     """
-    return step < 2000 or step % 8 == 0 or layers_due(step)
+    return step < 1000 or step % (4 if step < 2000 else 8) == 0 or layers_due(step)
 
 
 def activations_due(step: int) -> bool:
@@ -36,4 +37,4 @@ def block_length(step: int) -> int:
     after a kill."""
     if step < 200:
         return 20
-    return 50 if step < 2000 else 100
+    return 50 if step < 1000 else 100
