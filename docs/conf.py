@@ -8,8 +8,9 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from sweeper import __version__
+from sweeper.arguments import build_parser
 from sweeper.catalogue import lines
-from sweeper.cli import build_parser
+from sweeper.cli import COMMANDS
 
 project = "sweeper"
 copyright = "the authors of sweeper"
@@ -59,7 +60,7 @@ def unit_page(what: str) -> str:
 def commands_page() -> str:
     """Every command with its options, as its own help says them."""
     parts = ["# Commands\n\nWritten from the code.\n"]
-    for action in build_parser()._actions:
+    for action in build_parser(COMMANDS)._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, parser in action.choices.items():
                 parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=96)

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweeper.arguments import build_parser
 from sweeper.catalogue import lines
-from sweeper.cli import build_parser
+from sweeper.cli import COMMANDS
 from sweeper.execution.jobs import JOB, write_job
 from sweeper.program.target import parse_program
 from sweeper.telemetry.record import read_record
@@ -65,14 +66,16 @@ def test_the_shipped_service_timer_and_workflow_are_valid() -> None:
         parser.read(folder / name)
         units[name] = parser
     service = units["sweeper-nightly.service"]["Service"]
-    asked = build_parser().parse_args(nightly_words(service["ExecStart"]))
+    asked = build_parser(COMMANDS).parse_args(nightly_words(service["ExecStart"]))
     assert asked.list == Path("nightly.toml")
     assert service["SuccessExitStatus"] == "1"
     assert units["sweeper-nightly.timer"]["Timer"]["OnCalendar"].startswith("*-*-*")
     workflow = yaml.safe_load((folder / "workflow.yml").read_text())
     steps = workflow["jobs"]["nightly"]["steps"]
     commands = [s["run"] for s in steps if "sweeper nightly" in s.get("run", "")]
-    assert build_parser().parse_args(nightly_words(commands[0])).list == Path("nightly.toml")
+    assert build_parser(COMMANDS).parse_args(nightly_words(commands[0])).list == Path(
+        "nightly.toml"
+    )
     (line,) = [
         text for text in (folder / "crontab").read_text().splitlines() if not text.startswith("#")
     ]
