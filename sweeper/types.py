@@ -533,6 +533,8 @@ class EvalSeries:
     fresh_share: (
         Floats  # [E] share of the evaluated rows that were never trained on; NaN where unknown
     )
+    rare_n: Floats  # [E] samples outside of the commonest class; NaN where unknown
+    rare_correct: Floats  # [E] those of them that were answered right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -574,8 +576,9 @@ class RunRecord:
     value), ``n`` (samples), ``accuracy`` (of the batch, before its update), ``majority`` (largest
     predicted-class share in the batch), ``r2_error`` (squared error sum, regression), ``fresh_n``,
     ``fresh_correct``, ``fresh_loss`` (only samples never trained on before; fresh_loss is their
-    mean loss), ``grad_norm`` (global 2-norm before clipping), ``clipped_norm`` (after), ``lr`` (in
-    force at the step, first group), ``skipped`` (1 where a GradScaler skipped)."""
+    mean loss), ``rare_n``, ``rare_correct`` (samples outside of the commonest class, where classes
+    are unequal), ``grad_norm`` (global 2-norm before clipping), ``clipped_norm`` (after), ``lr``
+    (in force at the step, first group), ``skipped`` (1 where a GradScaler skipped)."""
     layers: LayerSeries | None
     activations: ActivationSeries | None
     evals: EvalSeries | None

@@ -31,12 +31,17 @@ ENTROPY_LOSSES = frozenset(
 ALPHA = 0.01
 """One-sided level of every test against chance."""
 
+UNEQUAL = 0.8
+"""Share of the largest class from which accuracy alone cannot show that nothing was learned."""
+FEWEST_OF_EITHER = 10
+"""Samples in and outside of the commonest class under which balanced accuracy is not told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skill:
     """One measurement of learning."""
 
-    name: Literal["accuracy", "loss", "r2", ""]
+    name: Literal["accuracy", "balanced_accuracy", "loss", "r2", ""]
     value: float
     """1 is perfect, 0 the constant answer, NaN unknown."""
     p_value: float
@@ -46,7 +51,7 @@ class Skill:
     """Samples behind it."""
     where: Where
     metric: float
-    """The raw accuracy, loss (nats) or R squared."""
+    """The raw accuracy (balanced or not), loss (nats) or R squared."""
 
     @property
     def known(self) -> bool:
@@ -131,6 +136,8 @@ def from_evals(record: RunRecord) -> tuple[Skill, ...]:
         if not 0 < p0 < 1:
             p0 = max(record.facts.class_prior, default=math.nan)
         found.extend(_accuracy(accuracy, n, p0, "eval"))
+        rare = float(evals.rare_n[row]), float(evals.rare_correct[row])
+        found.extend(_balanced(record.facts, n, accuracy * n, *rare, "eval"))
     entropy = prior_entropy(record.facts)
     loss = float(evals.loss[row])
     if 0 <= loss < math.inf and entropy > 0 and in_nats(record):
@@ -162,6 +169,7 @@ def from_steps(
             found.extend(
                 _accuracy(accuracy, total, max(facts.class_prior, default=math.nan), where)
             )
+            found.extend(_balanced_steps(record, rows, where))
     elif facts.task == "regression":
         found.extend(_regression(record, mask, where))
     entropy = prior_entropy(facts)
@@ -228,6 +236,46 @@ def _accuracy(accuracy: float, n: int, p0: float, where: Where) -> list[Skill]:
     p_value = binomial_tail(accuracy * n, n, p0)
     value = (accuracy - p0) / (1 - p0)
     return [Skill(name="accuracy", value=value, p_value=p_value, n=n, where=where, metric=accuracy)]
+
+
+def _balanced_steps(
+    record: RunRecord, rows: NDArray[np.bool_], where: Literal["fresh", "train"]
+) -> list[Skill]:
+    rare = record.series("rare_n")
+    rows = rows & np.isfinite(rare)
+    if where == "fresh":  # the rare ones are counted for whole batches
+        rows &= record.series("fresh_n") >= record.series("n")
+    n = record.series("n")[rows]
+    right = float((record.series("accuracy")[rows] * n).sum())
+    return _balanced(
+        record.facts, int(n.sum()), right, float(rare[rows].sum()),
+        float(record.series("rare_correct")[rows].sum()), where,
+    )  # fmt: skip
+
+
+def _balanced(
+    facts: Facts, n: int, right: float, rare: float, rare_right: float, where: Where
+) -> list[Skill]:
+    """Mean recall of the commonest class and of all others together, for very unequal classes.
+
+    Its skill is Youden's J (1950), the first recall plus the second less 1, which every constant
+    answer has 0 of; the p-value is that of the two-proportion z-test.
+    """
+    common = n - rare
+    if not max(facts.class_prior, default=0.0) >= UNEQUAL:
+        return []
+    if not min(rare, common) >= FEWEST_OF_EITHER or not rare <= 2 * (1 - UNEQUAL) * n:
+        return []
+    found, false = rare_right / rare, 1 - (right - rare_right) / common
+    value, named = found - false, (rare_right + false * common) / n
+    spread = math.sqrt(named * (1 - named) * (1 / rare + 1 / common))
+    p_value = normal_tail(value / spread) if spread > 0 else 0.5 if value <= 0 else 0.0
+    return [
+        Skill(
+            name="balanced_accuracy", value=value, p_value=p_value, n=n, where=where,
+            metric=(1 + value) / 2,
+        )
+    ]  # fmt: skip
 
 
 def _r2(value: float, n: int, where: Where) -> Skill:

@@ -56,7 +56,7 @@ def memorised(record: RunRecord) -> bool:
         return False
     # Far worse than the constant answer: not even that was learned, which says nothing about
     # fresh samples.
-    if any(skill.name != "loss" and skill.value < -NEAR_CHANCE for skill in early):
+    if any(s.name in ("accuracy", "r2") and s.value < -NEAR_CHANCE for s in early):
         return False
     measures = [v for v in (record.series("accuracy"), -task_loss(record)) if np.isfinite(v).any()]
     return bool(measures) and all(_by_jumps(values, length) for values in measures)

@@ -21,7 +21,10 @@ from sweeper.detectors.skill import (
 )
 from sweeper.types import Finding, RunRecord, Symptom
 
-NAMES = {"accuracy": "accuracy", "loss": "loss", "r2": "R squared"}
+NAMES = {
+    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "loss": "loss",
+    "r2": "R squared",
+}  # fmt: skip
 PLACES = {
     "eval": "the last evaluation", "fresh": "fresh samples", "train": "training batches",
     "replay": "the first training batches without dropout",

@@ -21,6 +21,7 @@ import numpy as np
 
 from sweeper.detectors._measure import (
     ALPHA,
+    UNEQUAL,
     UNKNOWN,
     Skill,
     from_evals,
@@ -78,8 +79,6 @@ CHARACTERS = 300
 MANY_CLASSES = 20
 LEARNED_MANY = 0.05
 """The same for the accuracy among so many classes, where every per cent is several times chance."""
-UNEQUAL = 0.8
-"""Share of the largest class from which accuracy alone cannot show that nothing was learned."""
 CLEARLY = 0.30
 """Skill that needs no second look at the loss."""
 CLEARLY_LANGUAGE = 0.35
@@ -96,8 +95,9 @@ LATE = 2 / 3
 
 
 def skill_of(record: RunRecord) -> Skill:
-    """The run's skill: accuracy for classes, loss for language models, R squared for regression
-    (accuracy where the program's own evaluation counts right answers).
+    """The run's skill: accuracy for classes (balanced where they are very unequal), loss for
+    language models, R squared for regression (accuracy where the program's own evaluation counts
+    right answers).
 
     Measured late in the run, on the samples that say most (see the module) and are enough to tell
     skill from chance. ``UNKNOWN`` (value NaN, ``where`` empty) when the record measures none of
@@ -115,7 +115,7 @@ def skills_of(record: RunRecord) -> tuple[Skill, ...]:
     fallback: tuple[Skill, ...] = ()
     for measured in _sources(record, replayed=False):
         told = _primary_first(measured, record)
-        if not told or not _is_primary(told[0], record.facts):
+        if not told or told[0].name not in _primaries(record.facts):
             continue
         if told[0].n >= needed(record.facts):
             return told
@@ -128,16 +128,21 @@ def held_out_skill(record: RunRecord) -> Skill:
     are none."""
     for measured in _sources(record):
         for skill in measured:
-            if _is_primary(skill, record.facts) and skill.where != "train":
+            if skill.name in _primaries(record.facts) and skill.where != "train":
                 return skill
     return UNKNOWN
 
 
-def _is_primary(skill: Skill, facts: Facts) -> bool:
-    """A regression whose program counts right answers is after classes: there accuracy decides."""
+def _primaries(facts: Facts) -> tuple[str, ...]:
+    """The kinds of skill that judge a run, the better one first.
+
+    A regression whose program counts right answers is after classes: there accuracy decides.
+    """
     if facts.task == "regression":
-        return skill.name in ("r2", "accuracy")
-    return skill.name == {"language_model": "loss"}.get(facts.task, "accuracy")
+        return "r2", "accuracy"
+    if facts.task == "language_model":
+        return ("loss",)
+    return "balanced_accuracy", "accuracy"  # the first is told for very unequal classes alone
 
 
 def learned(record: RunRecord) -> bool | None:
@@ -158,6 +163,11 @@ def judged(record: RunRecord) -> tuple[bool | None, tuple[Skill, ...]]:
     weak: tuple[Skill, ...] = ()
     for measured in _sources(record):
         if _weighted(measured):
+            balanced = _balanced(measured)
+            if _is_learned(balanced, measured, record):
+                return True, _primary_first(measured, record)
+            if _shows_nothing(balanced, record.facts):
+                return False, _primary_first(measured, record)
             continue
         if any(_is_learned(skill, measured, record) for skill in measured):
             return True, _primary_first(measured, record)
@@ -211,6 +221,8 @@ def _is_learned(skill: Skill, beside: tuple[Skill, ...], record: RunRecord) -> b
         return False
     if skill.value < least_skill(record.facts, skill.name):
         return False
+    if skill.name == "balanced_accuracy":
+        return skill.value >= CLEARLY  # weights drawn at random tell classes apart a little
     if skill.name == "loss" and any(_names_one_class(other, record) for other in beside):
         # A model that ranks well and names one class at the usual limit has learned, but losses of
         # samples that were trained on before do not show how well it ranks others.
@@ -252,6 +264,16 @@ def _weighted(measured: tuple[Skill, ...]) -> bool:
     """Accuracy under the rate of a very common class: the loss asks for the rare one, and accuracy
     and loss no longer compare with the prior."""
     return any(s.prior >= UNEQUAL and s.value < -0.02 for s in measured)
+
+
+def _balanced(measured: tuple[Skill, ...]) -> Skill:
+    return next((s for s in measured if s.name == "balanced_accuracy"), UNKNOWN)
+
+
+def _shows_nothing(balanced: Skill, facts: Facts) -> bool:
+    """As good as any constant answer, on enough samples of the rare classes."""
+    rare = (1 - max(facts.class_prior, default=1.0)) * balanced.n
+    return is_chance(balanced) and rare >= FEWEST_EVALUATED
 
 
 def _names_one_class(skill: Skill, record: RunRecord) -> bool:
@@ -303,7 +325,8 @@ def _hints(skill: Skill, record: RunRecord) -> bool:
 
 
 def _primary_first(measured: tuple[Skill, ...], record: RunRecord) -> tuple[Skill, ...]:
-    return tuple(sorted(measured, key=lambda skill: not _is_primary(skill, record.facts)))
+    names = _primaries(record.facts)
+    return tuple(sorted(measured, key=lambda s: (*names, s.name).index(s.name)))
 
 
 def _sources(record: RunRecord, *, replayed: bool = True) -> Iterator[tuple[Skill, ...]]:

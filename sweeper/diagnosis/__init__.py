@@ -102,7 +102,9 @@ def outdone_by_simple_models(e: Evidence) -> Finding | None:
     run = e.skill
     if e.captured is None or not run.known or run.value >= HALF_WAY or adversarial(e.facts):
         return None
-    if run.prior >= UNEQUAL_SHARE:  # of unequal classes accuracy says too little
+    if (
+        run.name == "balanced_accuracy" or run.prior >= UNEQUAL_SHARE
+    ):  # of unequal classes accuracy says too little
         return _outdone_in_recall(e)
     again = next((s for s in from_replay(e.record) if s.name == run.name), None)
     if run.where == "train" and any(p > 0 for p in e.facts.dropout):

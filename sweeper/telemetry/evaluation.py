@@ -32,6 +32,8 @@ class Evaluation:
     n_compared: int = 0
     compared_correct: Any = 0.0
     labels: dict[float, int] = field(default_factory=dict)
+    hits: dict[float, int] = field(default_factory=dict)
+    """Of the labels, those that were answered right."""
     rows: int = 0
     fresh_rows: int = 0
     totals: Totals = field(default_factory=Totals)
@@ -83,6 +85,7 @@ class Evaluation:
                 self.n_compared += right_ones.numel()
                 self.compared_correct = self.compared_correct + right_ones.sum()
                 _count(self.labels, target)
+                _count(self.hits, target.reshape(-1)[right_ones])
                 return
         if isinstance(left, torch.Tensor) and left.numel() > 1:
             self._output = output  # an unrelated comparison; the one we look for may follow
@@ -110,14 +113,18 @@ class Evaluation:
         self._count_rows()
         self._total()
         totals = self.totals
-        accuracy = skill = math.nan
+        accuracy = skill = rare = rare_right = math.nan
         if self.n_compared:
             accuracy = float(self.compared_correct) / self.n_compared
             skill = _skill(accuracy, self.labels)
+            common = max(self.labels, key=lambda label: self.labels[label], default=math.nan)
+            rare = float(sum(n for label, n in self.labels.items() if label != common))
+            rare_right = float(sum(n for label, n in self.hits.items() if label != common))
         elif totals.answers:
             accuracy = totals.right / totals.answers
             priors = self.targets.facts().get("class_prior", (math.nan,))
             skill = _over(accuracy, max(priors))
+            rare, rare_right = float(totals.rare), float(totals.rare_right)
         elif totals.errors:
             variance = self.targets.facts()["target_variance"]
             if variance > 0:
@@ -128,6 +135,8 @@ class Evaluation:
             "accuracy": accuracy,
             "skill": skill,
             "fresh_share": self.fresh_rows / self.rows if self.rows else math.nan,
+            "rare_n": rare,
+            "rare_correct": rare_right,
         }
 
 

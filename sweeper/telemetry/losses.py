@@ -25,6 +25,8 @@ LARGE_LOGITS = 4_000_000
 """Elements above which batch accuracy is only computed on sampled steps."""
 FEW = 2**14
 """Elements that a loss call may leave behind as copies; more are reduced at once."""
+UNEQUAL = 0.35
+"""Share of samples outside of the commonest class up to which they are counted apart."""
 HELD = 2**18
 """Elements left behind by all calls that are reduced before the block ends: 2 MB at most."""
 
@@ -69,6 +71,7 @@ class _Kind:
     right: Any = None  # right answers of each sample, or of all together
     kept: Any = None  # targets that are not ignored, in the same way
     majority: Any = None
+    rare: Any = None  # [B, 2] answers outside of the commonest class, and the right ones of them
     error: Any = None
 
 
@@ -82,6 +85,8 @@ class Totals:
     answers: int = 0  # decisions, 0 where the loss decides nothing
     error: float = 0.0  # squared errors of a regression
     errors: int = 0
+    rare: int = 0  # answers outside of the commonest class
+    rare_right: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Totals)))
@@ -167,6 +172,7 @@ class LossLog:
                 kind.n_guess = guess[0].numel()
                 right = guess == truth
                 kind.right = _by_sample(kind, right if counts is None else right & counts)
+                kind.rare = _rare(truth, right, counts, targets.commonest())
                 if first.key[1] and len(first.shape) > 1:
                     guess = guess.view(n, -1)
                     found = guess.new_zeros(n, first.shape[1])
@@ -218,6 +224,8 @@ class LossLog:
                 answers=int(answers.sum()) if decided else 0,
                 error=float(kind.error.sum()) if measured else 0.0,
                 errors=int(n.sum()) if measured else 0,
+                rare=int(kind.rare[:, 0].sum()) if kind.rare is not None else 0,
+                rare_right=int(kind.rare[:, 1].sum()) if kind.rare is not None else 0,
             )
         return total
 
@@ -245,6 +253,7 @@ class _Block:
         self.calls, self.samples, self.n, self.loss, self.right, self.answers = self._zeros(6)
         self.error, self.errors, self.fresh_n, self.fresh_loss, self.fresh_right = self._zeros(5)
         self.single, self.majority, self.fresh_known = self._zeros(3)
+        self.rare_n, self.rare_right = self._zeros(2)
         self.majority[:] = np.nan
 
     def _zeros(self, n: int) -> Array:
@@ -265,6 +274,8 @@ class _Block:
         # One call without a decision leaves its step without accuracy.
         self._add(self.right, steps, np.nan if kind.right is None else kind.right.sum(1))
         self._add(self.answers, steps, _answers(kind))
+        for column, i in ((self.rare_n, 0), (self.rare_right, 1)):
+            self._add(column, steps, np.nan if kind.rare is None else kind.rare[:, i])
         if kind.majority is not None:
             self.majority[every] = kind.majority / kind.n_guess
         if kind.error is not None:
@@ -306,6 +317,7 @@ class _Block:
 
     def columns(self) -> dict[str, list[float]]:
         some = self.calls > 0
+        unequal = np.nansum(self.rare_n[:-1]) <= UNEQUAL * np.nansum(self.n[:-1])
         with np.errstate(invalid="ignore", divide="ignore"):
             columns = {
                 "n": np.where(some, self.n, np.nan),
@@ -316,6 +328,8 @@ class _Block:
                 "fresh_n": self.fresh_n,
                 "fresh_correct": np.where(self.fresh_known > 0, self.fresh_right, np.nan),
                 "fresh_loss": np.where(self.fresh_n > 0, self.fresh_loss / self.fresh_n, np.nan),
+                "rare_n": np.where(some & unequal, self.rare_n, np.nan),
+                "rare_correct": np.where(some & unequal, self.rare_right, np.nan),
             }
         # A column without a number says as much when it is left out.
         told = {name: column[:-1] for name, column in columns.items()}
@@ -325,6 +339,25 @@ class _Block:
 def _answers(kind: _Kind) -> Any:
     """Targets that count, by call."""
     return kind.kept.sum(1) if kind.kept is not None else np.full(len(kind.calls), kind.n_guess)
+
+
+def _rare(
+    truth: torch.Tensor,
+    right: torch.Tensor,
+    counts: torch.Tensor | None,
+    commonest: torch.Tensor | None,
+) -> torch.Tensor | None:
+    """How many answers are of another class than the commonest, and how many of these are right,
+    ``[B, 2]``.
+
+    None where a sample has more than one answer.
+    """
+    if commonest is None or truth.dim() < 2 or truth[0].numel() != truth.shape[1]:
+        return None
+    rare = truth != commonest
+    if counts is not None:
+        rare = rare & counts
+    return torch.stack([rare.flatten(1).sum(1), (rare & right).flatten(1).sum(1)], dim=1)
 
 
 def _by_sample(kind: _Kind, flags: torch.Tensor) -> torch.Tensor:
@@ -342,7 +375,7 @@ def _fetched(
     fields = [
         (kind, name)
         for kind in kinds
-        for name in ("loss", "right", "kept", "majority", "error")
+        for name in ("loss", "right", "kept", "majority", "rare", "error")
         if getattr(kind, name) is not None
     ]
     batches = {c.batch: None for c in calls if c.batch is not None}

@@ -183,4 +183,5 @@ def _eval_series(rows: Rows) -> EvalSeries | None:
         step=_column(rows, "t"), n=_column(rows, "n"), loss=_column(rows, "loss"),
         accuracy=_column(rows, "accuracy"), skill=_column(rows, "skill"),
         fresh_share=_column(rows, "fresh_share"),
+        rare_n=_column(rows, "rare_n"), rare_correct=_column(rows, "rare_correct"),
     )  # fmt: skip

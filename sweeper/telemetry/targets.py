@@ -147,6 +147,14 @@ class LossTargets:
         self.ignored = ignored
         self.samples += rows * len(target) if rows else target.numel()
 
+    def commonest(self) -> torch.Tensor | None:
+        """The class that most targets so far were of, on their device; None where they are none."""
+        if self.counts is not None:
+            return self.counts[1:].argmax()
+        if self.function.startswith("binary") and self.values.n:
+            return torch.as_tensor(self.values.total * 2 > self.values.n)
+        return None
+
     def facts(self) -> dict[str, Any]:
         out: dict[str, Any] = {
             "loss_function": self.function, "loss_reduction": str(self.reduction),

@@ -188,8 +188,12 @@ def evals(
     n: float = 1000,
     skill: float = np.nan,
     fresh_share: float = 1.0,
+    rare: tuple[float, float] = (np.nan, np.nan),
 ) -> EvalSeries:
-    """Evaluation phases spread to the end of the run; accuracy and skill belong to the last."""
+    """Evaluation phases spread to the end of the run; accuracy and skill belong to the last.
+
+    ``rare``: samples outside of the commonest class, and the right answers among them.
+    """
     count = len(loss)
 
     def last(value: float) -> Floats:
@@ -203,6 +207,8 @@ def evals(
         accuracy=last(accuracy),
         skill=last(known),
         fresh_share=np.full(count, fresh_share),
+        rare_n=last(rare[0]),
+        rare_correct=last(rare[1]),
     )
 
 

@@ -250,6 +250,52 @@ def test_weighted_losses_of_unequal_classes_say_nothing() -> None:
     assert not ill(record(fell, what=UNEQUAL))
 
 
+def weighted(found: float, false: float, n: int = STEPS) -> RunRecord:
+    """Batches of 40 with two rare samples: ``found`` of them are named, ``false`` of the others."""
+    rows = series(
+        n, loss=flat(1.2, n), accuracy=0.05 * found + 0.95 * (1 - false), majority=0.8,
+        rare_n=flat(2.0, n, 0.0), rare_correct=flat(2.0 * found, n, 0.0),
+    )  # fmt: skip
+    return record(rows | {"n": flat(40.0, n, 0.0)}, what=UNEQUAL)
+
+
+def test_very_unequal_classes_are_judged_by_the_recall_of_both() -> None:
+    found = skill_of(weighted(found=0.8, false=0.2))
+    assert (found.name, found.where) == ("balanced_accuracy", "train")
+    assert found.metric == pytest.approx(0.8)
+    assert found.value == pytest.approx(0.6)
+    assert found.significant
+    equal = facts(n_classes=2, head_width=2, class_prior=(0.6, 0.4))
+    assert skill_of(replace(weighted(found=0.8, false=0.2), facts=equal)).name == "accuracy"
+
+
+def test_recall_on_few_rare_samples_is_not_told() -> None:
+    assert skill_of(weighted(0.8, 0.2, n=12)).name == "accuracy"
+
+
+def test_the_constant_answers_have_no_balanced_skill() -> None:
+    for answer in (0.0, 1.0):
+        found = skill_of(weighted(found=answer, false=answer))
+        assert found.value == pytest.approx(0.0)
+        assert not found.significant
+
+
+def test_a_weighted_run_has_learned_when_it_tells_the_classes_apart() -> None:
+    assert learned(weighted(found=0.8, false=0.2)) is True
+    assert learned(weighted(found=0.5, false=0.5)) is False
+    assert learned(weighted(found=0.55, false=0.4)) is None  # a little, as random weights may
+    chance_level = all_detectors()["chance_level"].run(weighted(found=0.5, false=0.5))
+    assert isinstance(chance_level, Finding)
+    assert "balanced accuracy 0.5 on training batches" in chance_level.reason
+
+
+def test_an_evaluation_tells_the_recall_of_both_too() -> None:
+    phases = evals(accuracy=0.9, prior=0.95, rare=(50, 40))
+    found = skill_of(record(series(), what=UNEQUAL, evaluated=phases))
+    assert (found.name, found.where) == ("balanced_accuracy", "eval")
+    assert found.metric == pytest.approx((0.8 + 860 / 950) / 2)
+
+
 def test_naming_rare_classes_too_is_not_judged_by_accuracy() -> None:
     """A weighted loss costs some accuracy; it need not take it below the majority rate."""
     steps = series(loss=flat(0.9 * H_UNEQUAL, noise=1.0), accuracy=0.953, majority=0.95)

@@ -51,6 +51,7 @@ def phases(first: float, last: float, n: float = 500, fresh: float = 1.0) -> Eva
     return EvalSeries(
         step=np.linspace(STEPS / 5, STEPS, 5), n=np.full(5, n), loss=np.full(5, np.nan),
         accuracy=0.1 + 0.9 * skill, skill=skill, fresh_share=np.full(5, fresh),
+        rare_n=np.full(5, np.nan), rare_correct=np.full(5, np.nan),
     )  # fmt: skip
 
 

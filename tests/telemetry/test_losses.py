@@ -178,6 +178,38 @@ def test_squared_errors_and_majority() -> None:
     assert log.columns(2)["majority"][1] == 0.75
 
 
+@pytest.mark.parametrize("shape", [(20,), (20, 1)])
+def test_answers_outside_of_the_commonest_class_are_counted(shape: tuple[int, ...]) -> None:
+    rare = torch.zeros(20)
+    rare[:3] = 1
+    logits = torch.full((20,), -1.0)
+    logits[1:6] = 1.0  # two of three rare ones, three false alarms
+    given = call("binary_cross_entropy_with_logits", logits.view(shape), rare.view(shape))
+    columns = log_of([(0, given, None, True)], SeenSamples()).columns(1)
+    assert (columns["rare_n"], columns["rare_correct"]) == ([3.0], [2.0])
+    assert columns["accuracy"] == [0.8]
+
+
+def test_of_classes_one_is_the_commonest_and_ignored_targets_are_of_none() -> None:
+    target = torch.tensor([2] * 8 + [0, 1, -1, -1])
+    guess = torch.tensor([2] * 6 + [0, 1] + [0, 0, 0, 0])
+    logits = torch.eye(3)[guess]
+    given = call("cross_entropy", logits, target, ignore_index=-1)
+    columns = log_of([(0, given, None, True)], SeenSamples()).columns(1)
+    assert (columns["rare_n"], columns["rare_correct"]) == ([2.0], [1.0])
+
+
+def test_equal_classes_and_several_answers_a_sample_have_no_rare_ones() -> None:
+    target = torch.arange(4)
+    plain = call("cross_entropy", torch.eye(4), target)
+    labels = torch.zeros(6, 3)
+    several = call("binary_cross_entropy_with_logits", torch.zeros(6, 3), labels)
+    for given in (plain, several):
+        columns = log_of([(0, given, None, True)], SeenSamples()).columns(1)
+        assert columns["n"][0] > 0
+        assert not {"rare_n", "rare_correct"} & set(columns)
+
+
 def test_several_losses_of_one_batch_count_once_by_the_main_one() -> None:
     seen = SeenSamples()
     rows = torch.randn(6, 2)

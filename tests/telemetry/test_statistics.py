@@ -152,6 +152,17 @@ def test_accuracy_is_read_from_the_programs_own_comparison(how: str) -> None:
     assert evaluation.row()["accuracy"] == 0.75
 
 
+def test_the_rare_classes_of_an_evaluation_are_counted() -> None:
+    evaluation = Evaluation(SeenSamples())
+    labels = torch.tensor([2, 2, 2, 2, 0, 1, 1])
+    output = torch.eye(7, 3)[[0] * 7].clone()
+    output[torch.arange(7), torch.tensor([2, 2, 2, 1, 0, 1, 0])] = 2.0
+    evaluation.output(output)
+    evaluation.compare(output.argmax(1), labels)
+    row = evaluation.row()
+    assert (row["rare_n"], row["rare_correct"]) == (3.0, 2.0)
+
+
 @pytest.mark.parametrize("how", ["sigmoid", "sigmoid twice", "rounded", "clamped"])
 def test_predictions_of_a_single_output_are_recognised(how: str) -> None:
     evaluation = Evaluation(SeenSamples())

@@ -198,7 +198,8 @@ def _evals(work: Work, beside: Beside, main_role: str, points: dict[str, int]) -
     return EvalSeries(
         step=np.searchsorted(beside.at, places, side="right").astype(float),
         n=np.where(np.isfinite(n), n, levels.ASSUMED_EVALUATED), loss=columns[0],
-        accuracy=columns[1], skill=unknown, fresh_share=unknown,
+        accuracy=columns[1], skill=unknown, fresh_share=unknown, rare_n=unknown,
+        rare_correct=unknown,
     )  # fmt: skip
 
 
