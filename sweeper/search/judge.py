@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.detectors.skill import ALPHA, Skill, skill_of
+from sweeper.detectors.skill import ALPHA, CLEARLY, Skill, skill_of
 from sweeper.search.own_loss import FALLEN, fall_of
 from sweeper.types import Diagnosis, Finding, Judgement, RunRecord, Symptom
 
@@ -72,7 +72,9 @@ def judge(record: RunRecord, diagnosis: Diagnosis, best_skill: float | None = No
     late = [f for f in diagnosis.findings if f.critical and f.steps[1] >= LATE * n_steps]
     health = gradient_health(record)
     skill, least = skill_of(record), LEAST_SKILL
-    if not skill.known:
+    if skill.name == "balanced_accuracy":
+        least = CLEARLY  # weights drawn at random tell two classes apart a little
+    elif not skill.known:
         skill, least = fall_of(record), FALLEN
     violations = {
         "finite": -1.0 if finite else 2.0 - survived,
@@ -233,9 +235,7 @@ def _not_learning(skill: Skill, least: float) -> str:
             f" its level before training, {least:.0%} needed"
         )
     if skill.value < least:
-        return (
-            f"not learning: skill {skill.value:.3f} < {LEAST_SKILL:g} ({skill.name}, {skill.where})"
-        )
+        return f"not learning: skill {skill.value:.3f} < {least:g} ({skill.name}, {skill.where})"
     return (
         f"not learning for sure: skill {skill.value:.3f} on {skill.n} samples has p = "
         f"{skill.p_value:.2g} > {ALPHA:g}"

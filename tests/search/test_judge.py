@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,19 @@ def test_chance_is_not() -> None:
     assert not result.restored
     assert result.violations["learning"] > 0
     assert "not learning" in result.reasons[0]
+
+
+@pytest.mark.parametrize(("found", "restored"), [(0.9, True), (0.35, False)])
+def test_rare_classes_must_be_told_apart_clearly(found: float, restored: bool) -> None:
+    """A tenth of the samples are rare, and a tenth of the others is taken for them: the skill of
+    the second run, 0.25, is what weights drawn at random may have."""
+    made = record(0.1 * found + 0.9 * 0.9)
+    rare = {"rare_n": np.full(T, 3.2), "rare_correct": np.full(T, 3.2 * found)}
+    unequal = replace(made.facts, n_classes=2, head_width=2, class_prior=(0.9, 0.1))
+    result = judge(replace(made, facts=unequal, steps={**made.steps, **rare}), QUIET)
+    assert result.metric_name == "balanced_accuracy"
+    assert result.skill == pytest.approx(found - 0.1)
+    assert result.restored is restored
 
 
 def test_a_finding_counts_only_while_it_holds() -> None:
