@@ -185,6 +185,28 @@ def test_bad_input_is_one_clear_message(tmp_path: Path, words: tuple[str, ...], 
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".sweeper") == before
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            "--storage=postgresql+psycopg://me:pw-1@127.0.0.1:1/none",
+            "that can be reached, got postgresql+psycopg://me:PASSWORD@127.0.0.1:1/none: ",
+        ),
+        ("--ray=127.0.0.1:1", "--ray must name a cluster that answers, got 127.0.0.1:1: "),
+    ],
+    ids=["storage", "ray"],
+)
+def test_a_server_that_is_not_there_is_said_before_any_run(
+    tmp_path: Path, option: str, says: str
+) -> None:
+    done = sweeper("fix", option, "--study", "s", PROGRAMS / "low_rate.py", cwd=tmp_path)
+    assert done.returncode == 2, (done.returncode, done.stderr, done.stdout)
+    no_traceback(done)
+    assert says in done.stderr
+    assert "pw-1" not in done.stderr
+    assert not list((tmp_path / "s" / "runs").iterdir())
+
+
 def test_program_that_crashes_by_itself(tmp_path: Path) -> None:
     done = sweeper("fix", "--json", PROGRAMS / "crash.py", cwd=tmp_path)
     assert done.returncode == 6
