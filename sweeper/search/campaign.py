@@ -52,6 +52,7 @@ class Campaign:
         self._limits = limits
         self._clock = clock
         self._started = clock() if started is None else started
+        self._paused = 0.0
         self._seen: set[frozenset[str]] = set()
         self._running: dict[str, Phase] = {}
         self._asked = 0
@@ -95,12 +96,13 @@ class Campaign:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done meanwhile does not count as time spent on searching."""
+        """What is done meanwhile does not count as time spent on searching, but the budget is of
+        the wall clock."""
         begun = self._clock()
         try:
             yield
         finally:
-            self._started += self._clock() - begun
+            self._paused += self._clock() - begun
 
     def rejudged(self) -> list[Trial]:
         """Every told trial with its judgement held against the best skill of all."""
@@ -180,16 +182,22 @@ class Campaign:
     def _hand_out(self, phase: Phase, fix: Fix) -> tuple[Phase, Fix]:
         self._running[fix.hash] = phase
         self._asked += 1
+        self.stop_reason = ""  # a search that had ended goes on where a candidate failed its proof
         return phase, fix
 
     def _over(self) -> str:
-        found = len(self._sufficient())
-        return self._limits.search_over(self._asked, self._clock() - self._started, found)
+        return self._over_with(len(self._sufficient()))
 
     def _hard_stop(self) -> bool:
         """Trials and time end everything; enough candidates only end what is not the first of its
         kind."""
-        return bool(self._limits.search_over(self._asked, self._clock() - self._started, 0))
+        return bool(self._over_with(0))
+
+    def _over_with(self, candidates: int) -> str:
+        seconds = self._clock() - self._started
+        return self._limits.all_over(seconds, 0) or self._limits.search_over(
+            self._asked, seconds - self._paused, candidates
+        )
 
 
 def is_restored(trial: Trial) -> bool:
