@@ -62,6 +62,8 @@ class Campaign:
         """Every told trial, in the order of their ends."""
         self.stop_reason = ""
         self._disproven: set[str] = set()
+        self._failed: set[str] = set()
+        """Fixes whose failed run was looked at."""
 
     @property
     def best_skill(self) -> float | None:
@@ -161,9 +163,12 @@ class Campaign:
     def disproven(self, failed: Mapping[str, Trial]) -> None:
         """Candidates (by the hash of their fix) that failed on fresh seeds, with a failed run each:
         they are enough no longer, and a second look at the run may say what they lack."""
-        for known in failed.keys() - self._disproven:
-            self._disproven.add(known)
-            self._screen_next(self._second_look(failed[known]))
+        new = sorted(failed.keys() - self._disproven)
+        self._disproven.update(new)
+        for trial in {failed[known].fix.hash: failed[known] for known in new}.values():
+            if trial.fix.hash not in self._failed:  # elimination left the same of two candidates
+                self._failed.add(trial.fix.hash)
+                self._screen_next(self._second_look(trial))
 
     def _screen_next(self, fixes: Sequence[Fix]) -> None:
         waiting = {fix.hash for fix in fixes}

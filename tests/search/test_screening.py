@@ -246,3 +246,18 @@ def test_what_a_second_look_asks_for_comes_next_and_once(tmp_path: Path) -> None
     made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
     made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
     assert len(looked) == 4
+
+
+def test_a_failed_proof_is_looked_at_once_whatever_was_left_of_the_candidate(
+    tmp_path: Path,
+) -> None:
+    """The candidate and what elimination left of it both failed, with the same run."""
+    looked: list[Trial] = []
+    made = campaign(tmp_path, Limits())
+    made._second_look = lambda seen: looked.append(seen) or ()  # type: ignore[func-returns-value]
+    failed = trial({"activation": "relu"}, 0.0)
+    whole = Fix(changes={"activation": "relu", "zero_grad": True})
+    made.disproven({whole.hash: failed, failed.fix.hash: failed})
+    other = Fix(changes={"activation": "relu", "clip_norm": 1.0})
+    made.disproven({whole.hash: failed, failed.fix.hash: failed, other.hash: failed})
+    assert looked == [failed]
