@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from sweeper.report.study_result import StudyResult
 
 USAGE_ERROR, CRASHED = 2, 6
+INTERRUPTED = 130
+NO_READER = 141
+"""As a shell tells SIGPIPE: output went to a pipe that nobody reads any more. No verdict."""
 DEFAULT_BUDGET = 600.0
 FIX_CODES = {
     "healthy": 0,
@@ -28,6 +32,7 @@ FIX_CODES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_outputs()
     parser = build_parser(COMMANDS)
     try:
         ours, theirs = split(parser, words)
@@ -37,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:
             parser.print_help()
             return 0
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
     except ProgramCrashed as error:
         if "--json" in words:
             print('{"schema": 1, "verdict": "crashed", "findings": [], "causes": [], "fixes": []}')
@@ -48,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("sweeper: interrupted; the same command continues the study", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
-        return 0
+        _open_outputs(again=True)
+        return NO_READER
     except OSError as error:
         from sweeper.execution.jobs import NO_SPACE
 
@@ -62,6 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
+
+
+def _open_outputs(*, again: bool = False) -> None:
+    """Let what cannot be written anywhere go nowhere: with ``>&-`` there is no stream at all, and
+    what is left in one whose reader went away would be tried once more at exit."""
+    for name in ("stdout", "stderr"):
+        if again or getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _program(arguments: Any) -> Program:

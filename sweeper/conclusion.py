@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -116,8 +115,10 @@ def _settings(options: Options) -> dict[str, Scalar]:
     }
     if options.budget is None:
         asked["budget"] = "none"
-    if asked.get("storage"):  # reports are passed on
-        asked["storage"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:PASSWORD@", str(asked["storage"]))
+    if options.storage:  # reports are passed on
+        from sweeper.search.server import masked
+
+        asked["storage"] = masked(options.storage)
     return asked | ({} if options.warm else {"no_warm_start": True})
 
 

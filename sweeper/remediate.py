@@ -14,6 +14,7 @@ from sweeper.report.terminal import Progress
 from sweeper.search.campaign import Campaign
 from sweeper.search.screening import incurable, remedy_beliefs, screening_order
 from sweeper.search.second_look import SecondLook
+from sweeper.search.server import opened
 from sweeper.search.space import load_space
 from sweeper.search.stopping import Limits
 from sweeper.search.study import JointStudy
@@ -34,7 +35,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
     """Fix a failing program, or say with evidence that it is healthy or that no remedy cures it."""
     program, space, rule = options.program, load_space(options.space), Rule(seeds=options.seeds)
     open_folder(options.study, program, options.comparable)
-    with workshop(options, progress) as shop:
+    with workshop(options, progress) as shop, opened(options.storage, options.study) as storage:
         baseline = shop.baseline()
         facts, diagnosis = baseline.facts, baseline.diagnosis
         if not diagnosis.failing or incurable(diagnosis, CERTAIN):
@@ -49,7 +50,7 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
         study = JointStudy(
             options.study / "journal.log", dimensions=dimensions, remedies=space.remedies,
             max_changes=space.max_changes, seed=options.seed, replay=options.deterministic,
-            storage=options.storage,
+            storage=storage,
             again=[j.fix for j in unfinished(options.study) if j.seed == 0 and j.fix.changes],
         )  # fmt: skip
         # A deterministic study must not depend on the studies before it.
@@ -81,7 +82,6 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             campaign=campaign, proof=proof, controls=controls, fixes=fixes, study=study,
             not_applicable=not_applicable, horizon=horizon,
         )  # fmt: skip
-        study.close()
         add(result, progress.message)
         return result
 

@@ -422,6 +422,10 @@ class Job:
     """The program's full length, for schedules; None if unknown."""
     stop_when_hopeless: bool = False
     """Trials end early once non-finite for good."""
+    rungs: tuple[tuple[int, float], ...] = ()
+    """Steps at which the run ends unless it stands at least so high (-inf: goes on however)."""
+    compared_by: Literal["", "accuracy", "task_loss"] = ""
+    """Series by which it stands at the rungs."""
     contain_files: bool = True
     """False only for ``sweeper run``: there the writes are the user's own."""
     allow_side_effects: bool = False
@@ -437,7 +441,7 @@ class Outcome:
     """How a run ended. ``outcome.json`` holds exactly this."""
 
     status: Literal[
-        "finished", "budget", "hopeless", "program_error", "no_optimizer", "not_applied",
+        "finished", "budget", "hopeless", "behind", "program_error", "no_optimizer", "not_applied",
         "deadline", "killed", "out_of_memory", "infrastructure",
     ]  # fmt: skip
     steps: int = 0
@@ -455,6 +459,8 @@ class Outcome:
     device: str = "cpu"
     longest_gap: float = 0.0
     """Longest seconds without an optimizer step between the first one and the end."""
+    standings: tuple[float, ...] = ()
+    """At the rungs that the run reached: higher is better, NaN where nothing was measured."""
     peak_memory: int = 0
     """Largest resident size of the process in bytes; 0 for unknown."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -469,7 +475,7 @@ class Outcome:
     @property
     def ran(self) -> bool:
         """True when there are signals worth judging."""
-        return self.status in ("finished", "budget", "hopeless")
+        return self.status in ("finished", "budget", "hopeless", "behind")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from sweeper.interrupt import Interrupt
 from sweeper.options import Options
 from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
+from sweeper.search.halving import Halving, compared_by
 from sweeper.search.horizon import Horizon, choose_horizon
 from sweeper.types import UsageError
 
@@ -71,6 +72,7 @@ class Workshop:
             deterministic=options.deterministic,
             longest_gap=baseline.trial.outcome.longest_gap,
             allow_side_effects=options.allow_side_effects,
+            halving=Halving(horizon.rungs, compared_by(facts)) if horizon.rungs else None,
         )  # fmt: skip
         return bench, horizon
 

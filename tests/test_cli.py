@@ -185,6 +185,47 @@ def test_bad_input_is_one_clear_message(tmp_path: Path, words: tuple[str, ...], 
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".sweeper") == before
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            "--storage=postgresql+psycopg://me:pw-1@127.0.0.1:1/none",
+            "that can be reached, got postgresql+psycopg://me:PASSWORD@127.0.0.1:1/none: ",
+        ),
+        ("--ray=127.0.0.1:1", "--ray must name a cluster that answers, got 127.0.0.1:1: "),
+    ],
+    ids=["storage", "ray"],
+)
+def test_a_server_that_is_not_there_is_said_before_any_run(
+    tmp_path: Path, option: str, says: str
+) -> None:
+    done = sweeper("fix", option, "--study", "s", PROGRAMS / "low_rate.py", cwd=tmp_path)
+    assert done.returncode == 2, (done.returncode, done.stderr, done.stdout)
+    no_traceback(done)
+    assert says in done.stderr
+    assert "pw-1" not in done.stderr
+    assert not list((tmp_path / "s" / "runs").iterdir())
+
+
+@pytest.mark.parametrize("words", [("list", "causes"), ("check", "log.csv")])
+def test_a_reader_that_went_away_is_no_verdict(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """As of ``| head -1``: neither 0 (healthy) nor 1 (failing), and no traceback."""
+    rows = "".join(f"{step},{2.3}\n" for step in range(200))
+    (tmp_path / "log.csv").write_text("step,loss\n" + rows)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sweeper.cli", *words]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_without_any_output_the_exit_code_says_all(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,loss\n" + "".join(f"{i},2.3\n" for i in range(200)))
+    command = f"{sys.executable} -m sweeper.cli check log.csv >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, timeout=60).returncode == 1
+
+
 def test_program_that_crashes_by_itself(tmp_path: Path) -> None:
     done = sweeper("fix", "--json", PROGRAMS / "crash.py", cwd=tmp_path)
     assert done.returncode == 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROGRAMS
+from tests.tables import tables
 
 WORDS = ("fix", "--quiet", "--deterministic", "--trials", "8", "--seeds", "3")
 
@@ -35,22 +35,10 @@ def one_slot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
-def tables(study: Path) -> dict[str, object]:
-    """Ranking and remedies byte for byte; trials without what a clock measured."""
-    report = study / "report"
-    with (report / "trials.csv").open() as file:
-        trials = [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(file)]
-    return {
-        "ranking": (report / "ranking.csv").read_bytes(),
-        "remedies": (report / "remedies.csv").read_bytes(),
-        "trials": trials,
-    }
-
-
 def test_two_slots_give_the_table_of_one(one_slot: Path, tmp_path: Path) -> None:
     run(tmp_path / "study", 2)
     assert tables(tmp_path / "study") == tables(one_slot)
-    assert len(tables(one_slot)["trials"]) > 15  # type: ignore[arg-type]
+    assert len(tables(one_slot)["trials"]) > 15
 
 
 def test_killed_driver_continues_to_the_same_table(one_slot: Path, tmp_path: Path) -> None:

@@ -100,7 +100,6 @@ def until(case: Case, bench: PaidBench, seed: int, wanted: int) -> Proof:
             search(bench, campaign, Silent())
             proof.best_skill = campaign.best_skill
             proof.prove(campaign.candidates, campaign.rejudged())
-        joint.close()
     return proof
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALPHA",
     "CLEARLY",
+    "FALLEN",
     "LATE",
     "UNEQUAL",
     "UNKNOWN",
@@ -91,6 +92,9 @@ FEWEST_EVALUATED = 50
 """Held-out samples under which an evaluation cannot say no."""
 EXCLUDED = 0.05
 """Level of the test by which a small evaluation excludes learning."""
+FALLEN = 0.25
+"""Share of its first level by which a loss must fall to pass for learning where nothing else can be
+measured: ours (design)."""
 LATE = 2 / 3
 """Skill is measured over the part of the run behind this share."""
 
@@ -190,7 +194,7 @@ def ill(record: RunRecord) -> bool:
     """Whether a bad sign should count as critical: the run did not learn, or nothing shows that it
     did.
 
-    Without any measure of skill, a loss that fell by a quarter and stayed finite passes for
+    Without any measure of skill, a loss that fell by `FALLEN` and stayed finite passes for
     learning.
     """
     loss = record.series("loss")
@@ -209,7 +213,7 @@ def ill(record: RunRecord) -> bool:
         float(values[: len(values) // 20 + 1].mean()),
         float(values[-len(values) // 5 :].mean()),
     )
-    return not first - last > 0.25 * abs(first)
+    return not first - last > FALLEN * abs(first)
 
 
 def is_chance(skill: Skill, share: float = 0.05) -> bool:

@@ -27,7 +27,7 @@ from typing import Any, cast
 from sweeper import __version__
 from sweeper.execution.jobs import (
     REPEATABLE,
-    finished,
+    made,
     prepare_folder,
     write_job,
     write_outcome,
@@ -44,6 +44,10 @@ LOCAL = "local"
 RETRIES = 3
 """How often a task is made again whose worker or node died."""
 CONNECT_SECONDS = 5.0
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""An empty frame of settings: what both sides of HTTP/2, and so of gRPC, say first (RFC 9113,
+3.4 and 4.1)."""
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 EXCLUDED = (".sweeper", ".git", ".venv", "venv", "__pycache__", "wandb", "mlruns", "node_modules")
 """What is not shipped of a working directory."""
 STORE = 200 * 2**20
@@ -115,7 +119,7 @@ class Cluster:
 
     def run(self, job: Job) -> Outcome:
         """Make the run on some node and wait for it."""
-        done = finished(job.folder)
+        done = made(job)
         if done is not None:
             return done
         ref = self._remote.options(
@@ -228,18 +232,27 @@ def _import_ray() -> ModuleType:
 
 
 def _answers(address: str) -> None:
-    """UsageError unless something listens there; Ray itself would wait for minutes."""
+    """UsageError unless a gRPC server listens there; Ray itself would wait for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         raise UsageError(f"--ray must be host:port, ray://host:port or auto, got {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as there:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return  # nobody answers a plain greeting then
+            there.settimeout(CONNECT_SECONDS)
+            there.sendall(HELLO)
+            said = there.recv(len(SETTINGS))
     except OSError as error:
         raise UsageError(
             f"--ray must name a cluster that answers, got {address}: {error}"
         ) from None
+    if said[3:4] != SETTINGS[3:4]:
+        raise UsageError(
+            f"--ray must name a cluster that speaks gRPC, got {address}, which says {said!r}"
+        )
 
 
 _SUPERVISORS: dict[str, Supervisor] = {}

@@ -83,6 +83,9 @@ def read_job(path: Path) -> Job:
     )
     values["fix"] = Fix(changes=restore_floats(data["fix"]))
     values["fault"] = restore_floats(data.get("fault", {}))
+    values["rungs"] = tuple(
+        (int(step), float(restore_floats(least))) for step, least in data.get("rungs", ())
+    )
     values["facts"] = None if data["facts"] is None else Facts.from_dict(data["facts"])
     values["folder"] = Path(data["folder"])
     return Job(**values)
@@ -112,6 +115,13 @@ def finished(folder: Path) -> Outcome | None:
     """The outcome of a run that need not be made again, else None."""
     outcome = read_outcome(folder)
     return None if outcome is None or outcome.status in REPEATABLE else outcome
+
+
+def made(job: Job) -> Outcome | None:
+    """The outcome of the same run made before, else None: one that was stopped behind others is no
+    answer where it is wanted to its end."""
+    outcome = finished(job.folder)
+    return None if outcome and outcome.status == "behind" and not job.rungs else outcome
 
 
 def prepare_folder(job: Job) -> Path:

@@ -22,8 +22,8 @@ from sweeper.execution.jobs import (
     NO_SPACE,
     OUTCOME,
     REPEATABLE,
-    finished,
     log_tail,
+    made,
     prepare_folder,
     read_outcome,
     write_outcome,
@@ -99,7 +99,7 @@ class Supervisor:
 
     def run(self, job: Job) -> Outcome:
         """Make the run, or return the outcome of the same run made before."""
-        done = finished(job.folder)
+        done = made(job)
         if done is not None and not (job.allow_side_effects and was_refused(job.folder)):
             return done
         outcome = Outcome(status="killed", error="cancelled")

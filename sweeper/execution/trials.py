@@ -14,11 +14,14 @@ from sweeper.execution.jobs import run_folder
 from sweeper.execution.slots import Slot, fan_out
 from sweeper.remedies import all_remedies
 from sweeper.remedies.batch_size import own_size
+from sweeper.search.halving import Halving
 from sweeper.search.judge import judge
 from sweeper.telemetry.record import read_record
 from sweeper.types import Diagnosis, Facts, Fix, Job, Outcome, Program, RunRecord, Trial
 
 Phase = Literal["baseline", "control", "screening", "joint", "elimination", "verification"]
+HALVED: frozenset[Phase] = frozenset({"screening", "joint"})
+"""Phases whose long runs are held against one another."""
 MIN_DEADLINE = 60.0
 MIN_SILENCE = 30.0
 SILENCE_FACTOR = 10.0
@@ -58,8 +61,12 @@ class Bench:
     longest_gap: float = 0.0
     """Of the baseline, seconds; 0 for unknown."""
     allow_side_effects: bool = False
+    halving: Halving | None = None
+    """Holds searching runs against one another on their way; None lets each go on to its end."""
 
-    def job(self, fix: Fix, seed: int = 0, *, full: bool = False) -> Job:
+    def job(
+        self, fix: Fix, seed: int = 0, *, full: bool = False, phase: Phase | None = None
+    ) -> Job:
         """The job of a fix. A batch size is compared at equal samples seen, everything else at
         equal steps."""
         steps = self.full if full else self.horizon
@@ -71,10 +78,12 @@ class Bench:
         pace = self.facts.seconds_per_step if math.isfinite(self.facts.seconds_per_step) else 1.0
         count = steps or planned or self.facts.steps
         expected = self.facts.start_seconds + count * pace * max(1.0, ratio)
+        halving = self.halving if phase in HALVED else None
         return Job(
             program=self.program, fix=fix, seed=seed, max_steps=steps, facts=self.facts,
             folder=run_folder(self.study, fix, seed, steps), planned_steps=planned,
-            stop_when_hopeless=True, allow_side_effects=self.allow_side_effects,
+            stop_when_hopeless=True, rungs=halving.bars(fix, ratio) if halving else (),
+            compared_by=halving.by if halving else "", allow_side_effects=self.allow_side_effects,
             silence_seconds=self._silence(ratio),
             deadline_seconds=(
                 MIN_DEADLINE + DEADLINE_FACTOR * expected if math.isfinite(expected) else 600.0
@@ -110,11 +119,13 @@ class Bench:
             if item is None:
                 return None
             phase, fix, seed, full = item
-            job = self.job(fix, seed, full=full)
+            job = self.job(fix, seed, full=full, phase=phase)
             phases[job.folder] = phase
             return job
 
         def done(job: Job, outcome: Outcome) -> None:
+            if self.halving is not None and job.rungs:
+                self.halving.told(job.fix, outcome.standings)
             told(trial_of(job, outcome, phases[job.folder], next(number)))
 
         if not self.deterministic:

@@ -179,12 +179,14 @@ class Run:
                     f"the program's own optimizer step writes {key} again (at {times} steps)"
                 )
         seconds = time.monotonic() - self.started
+        standings = self.recorder.standings if self.recorder is not None else None
         outcome = Outcome(
             status=status, steps=session.step, seconds=seconds,  # type: ignore[arg-type]
             containment=self.containment, device=_device(session), versions=versions(),
             applied=session.applied, longest_gap=self.pulse.longest_gap(),
             peak_memory=peak_memory(), refused=session.refused,
-            watch_errors=tuple(session.watch_errors), start=child.start, **more,
+            watch_errors=tuple(session.watch_errors), start=child.start,
+            standings=tuple(standings.found) if standings else (), **more,
         )  # fmt: skip
         write_outcome(self.job.folder, outcome)
         return outcome
@@ -229,10 +231,12 @@ def _inject(session: Session, name: str, value: Any) -> None:
 
 def _recorder(job: Job, session: Session) -> Recorder:
     from sweeper.telemetry.recorder import Recorder
+    from sweeper.telemetry.standing import Standings
 
     swapped = job.fix.changes.get("activation", "")
     recorder = Recorder(
         session, job.folder, stop_when_hopeless=job.stop_when_hopeless,
+        standings=Standings(job.rungs, job.compared_by) if job.rungs else None,
         swapped_to=swapped if isinstance(swapped, str) else "",
         traced=session.facts is None or bool(job.fault),
     )  # fmt: skip

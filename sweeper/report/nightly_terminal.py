@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sweeper.report.nightly_result import Line
+from sweeper.report.terminal import stdout
 from sweeper.report.words import clipped
 from sweeper.types import Fix
 
@@ -21,7 +21,7 @@ def print_nightly(
     lines: Sequence[Line], changes: Sequence[str], page: Path, console: Console | None = None
 ) -> None:
     """Most urgent first."""
-    console = console or (Console() if sys.stdout.isatty() else Console(width=140))
+    console = console or stdout()
     table = Table("name", "verdict", "known fix", "runs", "what", title="Nightly")
     table.title_justify = "left"
     for line in lines:

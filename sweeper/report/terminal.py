@@ -130,6 +130,13 @@ class Live:
         )
 
 
+class _Console(Console):
+    """Whether anybody still reads is no verdict: rich would end the process with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class _Bar(Bar):
     """The moving line, and what else is to be seen below it."""
 
@@ -165,7 +172,7 @@ def make_progress(
             TimeElapsedColumn(),
         )
         made = _Bar(
-            *columns, console=Console(file=stream), transient=True, refresh_per_second=4,
+            *columns, console=_Console(file=stream), transient=True, refresh_per_second=4,
         )  # fmt: skip
         made.below = below
         with made as bar:
@@ -194,7 +201,7 @@ def _first_line(error: str) -> str:
 
 def print_check(result: StudyResult, console: Console | None = None) -> None:
     """Findings and causes of one run."""
-    console = console or _stdout()
+    console = console or stdout()
     _headline(result, console)
     if result.log:
         console.print(escape(log_line(result)), style="dim", highlight=False)
@@ -244,7 +251,7 @@ def _not_judged(result: StudyResult, console: Console) -> None:
 
 def print_result(result: StudyResult, folder: Path, console: Console | None = None) -> None:
     """The whole result: diagnosis, ranked fixes, what could not apply, where the report is."""
-    console = console or _stdout()
+    console = console or stdout()
     print_check(result, console)
     ranked = rank(result.fixes)
     if ranked:
@@ -307,6 +314,6 @@ def _fix_table(result: StudyResult) -> Table:
     return table
 
 
-def _stdout() -> Console:
+def stdout() -> Console:
     """Tables keep their columns apart in a pipe too."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    return _Console() if sys.stdout.isatty() else _Console(width=140)

@@ -52,6 +52,7 @@ class Campaign:
         self._limits = limits
         self._clock = clock
         self._started = clock() if started is None else started
+        self._paused = 0.0
         self._seen: set[frozenset[str]] = set()
         self._running: dict[str, Phase] = {}
         self._asked = 0
@@ -61,6 +62,8 @@ class Campaign:
         """Every told trial, in the order of their ends."""
         self.stop_reason = ""
         self._disproven: set[str] = set()
+        self._failed: set[str] = set()
+        """Fixes whose failed run was looked at."""
 
     @property
     def best_skill(self) -> float | None:
@@ -95,12 +98,13 @@ class Campaign:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done meanwhile does not count as time spent on searching."""
+        """What is done meanwhile does not count as time spent on searching, but the budget is of
+        the wall clock."""
         begun = self._clock()
         try:
             yield
         finally:
-            self._started += self._clock() - begun
+            self._paused += self._clock() - begun
 
     def rejudged(self) -> list[Trial]:
         """Every told trial with its judgement held against the best skill of all."""
@@ -159,9 +163,12 @@ class Campaign:
     def disproven(self, failed: Mapping[str, Trial]) -> None:
         """Candidates (by the hash of their fix) that failed on fresh seeds, with a failed run each:
         they are enough no longer, and a second look at the run may say what they lack."""
-        for known in failed.keys() - self._disproven:
-            self._disproven.add(known)
-            self._screen_next(self._second_look(failed[known]))
+        new = sorted(failed.keys() - self._disproven)
+        self._disproven.update(new)
+        for trial in {failed[known].fix.hash: failed[known] for known in new}.values():
+            if trial.fix.hash not in self._failed:  # elimination left the same of two candidates
+                self._failed.add(trial.fix.hash)
+                self._screen_next(self._second_look(trial))
 
     def _screen_next(self, fixes: Sequence[Fix]) -> None:
         waiting = {fix.hash for fix in fixes}
@@ -180,16 +187,22 @@ class Campaign:
     def _hand_out(self, phase: Phase, fix: Fix) -> tuple[Phase, Fix]:
         self._running[fix.hash] = phase
         self._asked += 1
+        self.stop_reason = ""  # a search that had ended goes on where a candidate failed its proof
         return phase, fix
 
     def _over(self) -> str:
-        found = len(self._sufficient())
-        return self._limits.search_over(self._asked, self._clock() - self._started, found)
+        return self._over_with(len(self._sufficient()))
 
     def _hard_stop(self) -> bool:
         """Trials and time end everything; enough candidates only end what is not the first of its
         kind."""
-        return bool(self._limits.search_over(self._asked, self._clock() - self._started, 0))
+        return bool(self._over_with(0))
+
+    def _over_with(self, candidates: int) -> str:
+        seconds = self._clock() - self._started
+        return self._limits.all_over(seconds, 0) or self._limits.search_over(
+            self._asked, seconds - self._paused, candidates
+        )
 
 
 def is_restored(trial: Trial) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sweeper.search.halving import rungs_below
 from sweeper.types import Facts
 
 MIN_STEPS = 150
@@ -24,6 +25,9 @@ class Horizon:
     full: int | None
     search_share: float
     reason: str
+    rungs: tuple[int, ...] = ()
+    """Steps at which searching runs are held against one another (`sweeper.search.halving`); empty
+    where all that are wanted can be made to their end."""
 
 
 def choose_horizon(
@@ -62,7 +66,10 @@ def choose_horizon(
         return Horizon(
             search=full, full=full, search_share=share, reason="short program: every run in full"
         )
+    rungs = rungs_below(search, MIN_STEPS)
+    stops = f", fewer for runs behind others at {' or '.join(map(str, rungs))}" if rungs else ""
     return Horizon(
-        search=search, full=full, search_share=share,
-        reason=f"{facts.steps} steps take {cost:.1f} s: {search} steps in search, all in the proof",
+        search=search, full=full, search_share=share, rungs=rungs,
+        reason=f"{facts.steps} steps take {cost:.1f} s: {search} steps in search{stops}, all in "
+        "the proof",
     )  # fmt: skip

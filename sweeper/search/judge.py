@@ -42,6 +42,8 @@ STARVED_RATIO = 1e-7
 """Update-to-weight ratio under which a layer stands still (detectors.md 5.3)."""
 HOT_RATIO = 1e-1
 """Update-to-weight ratio above which weights are replaced, not trained (detectors.md 5.3)."""
+ENDED_WELL = ("finished", "budget", "behind")
+"""Outcomes of runs that could have gone on."""
 NO_MEASURE = -1.0
 """Score of a run that stayed finite and gave no measure of learning."""
 
@@ -68,7 +70,7 @@ def judge(record: RunRecord, diagnosis: Diagnosis, best_skill: float | None = No
     with)."""
     n_steps = len(record.series("loss"))
     survived = survived_share(record)
-    finite = survived >= 1.0 and record.outcome.status in ("finished", "budget")
+    finite = survived >= 1.0 and record.outcome.status in ENDED_WELL
     late = [f for f in diagnosis.findings if f.critical and f.steps[1] >= LATE * n_steps]
     health = gradient_health(record)
     skill, least = skill_of(record), LEAST_SKILL
@@ -85,6 +87,8 @@ def judge(record: RunRecord, diagnosis: Diagnosis, best_skill: float | None = No
     reasons = [f"{f.symptom}: {f.reason}" for f in late]
     if not finite:
         reasons.insert(0, _not_finite(record, survived))
+    if record.outcome.status == "behind":
+        reasons.insert(0, f"stopped at step {n_steps}: behind most runs that came so far")
     if violations["gradients"] > 0 and not any(f.symptom in GRADIENT_SYMPTOMS for f in late):
         reasons.append(_unhealthy(health))
     if violations["learning"] > 0:
@@ -135,8 +139,7 @@ def survived_share(record: RunRecord) -> float:
     # Losses are read in blocks, so the very last ones may be missing from a run that ended
     # normally.
     tail = max(1, len(loss) // 100)
-    ended_well = record.outcome.status in ("finished", "budget")
-    if ended_well and last >= len(loss) - tail + 1:
+    if record.outcome.status in ENDED_WELL and last >= len(loss) - tail + 1:
         return 1.0
     return min(last / planned, 0.999)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeper.detectors.skill import UNKNOWN, Skill, adversarial
+from sweeper.detectors.skill import FALLEN, UNKNOWN, Skill, adversarial
 from sweeper.types import RunRecord
 
-FALLEN = 0.25
-"""Share of its level before training by which a loss must fall to show learning; the same by which
-`sweeper.detectors.skill.ill` lets a run pass (design)."""
+__all__ = ["FALLEN", "FEWEST_STEPS", "fall_of"]
+
 FEWEST_STEPS = 10
 
 
@@ -23,6 +22,7 @@ def fall_of(record: RunRecord) -> Skill:
 
     The level before training is the lowest of the first three losses, of this run or of the
     unchanged program, whichever is lower: a fix that only makes the start worse has not learned.
+    From `FALLEN` on a run counts as learning.
     `UNKNOWN` for rivals, runs under ten steps, and losses that do not begin above zero.
     """
     loss = record.series("loss")

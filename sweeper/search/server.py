@@ -14,7 +14,7 @@ import socket
 import time
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ CONNECT_SECONDS = 10
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Pauses between the tries of one write; a server that restarts is back well within their sum."""
 DRIVER = "driver"
+HIDDEN = "PASSWORD"
+"""Stands for a password; drivers take one among the parameters of a URL too (``?password=``)."""
 
 
 class ServerStudy:
@@ -167,15 +169,34 @@ class ServerStudy:
         return any(t.user_attrs.get("hash") == wanted for t in known)
 
 
+@contextlib.contextmanager
+def opened(url: str | None, folder: Path) -> Iterator[ServerStudy | None]:
+    """The study of a study folder on a server while the block lasts; None without a URL.
+
+    Opened before the first run, a server that is not there costs seconds and not a baseline.
+    Raises what `ServerStudy` raises.
+    """
+    study = ServerStudy(url, folder) if url is not None else None
+    try:
+        yield study
+    finally:
+        if study is not None:
+            study.close()
+
+
 def masked(url: str) -> str:
     """The URL without its password; a text that is no URL is not shown at all."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
     except ArgumentError:
         return "a text that is no database URL"
+    hidden = {key: HIDDEN for key in parsed.query if key.endswith("password")}
+    if parsed.password is not None:
+        parsed = parsed.set(password=HIDDEN)
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=False)
 
 
 def _parsed(url: str, place: str) -> URL:
@@ -197,4 +218,14 @@ def _reason(error: Exception, url: URL) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines() or [""]
     text = f"{type(error).__name__}: {lines[0]}"
-    return text.replace(str(url.password), "***") if url.password else text
+    for secret in _secrets(url):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(url: URL) -> Iterator[str]:
+    if url.password:
+        yield str(url.password)
+    for key, value in url.query.items():
+        if key.endswith("password"):
+            yield from [value] if isinstance(value, str) else value

@@ -57,9 +57,9 @@ class JointStudy:
         seed: int,
         again: Sequence[Fix] = (),
         replay: bool = False,
-        storage: str | None = None,
+        storage: ServerStudy | None = None,
     ) -> None:
-        """Open the journal at ``path``, or the database ``storage``, and learn from what it holds.
+        """Open the journal at ``path``, or take ``storage``, and learn from what it holds.
 
         ``dimensions`` is in the order of belief. ``again`` are fixes that an interrupted driver had
         under way: they are asked for first. ``replay`` takes nothing from either: everything is
@@ -73,8 +73,8 @@ class JointStudy:
             self._journal = open_journal(path, "joint")
             self._check_space(path)
         else:
-            self._journal = ServerStudy(storage, path.parent)
-            self._check_space(self._journal.place)
+            self._journal = storage
+            self._check_space(storage.place)
         known = self._journal.get_trials(deepcopy=False)
         self._kept = {f.user_attrs["hash"] for f in known if "hash" in f.user_attrs}
         known = [] if replay else known
@@ -91,11 +91,6 @@ class JointStudy:
             self._learn(frozen)
         self.earlier = [t.fix for t in self.told if self._phases[t.fix.hash] == "joint"]
         """Joint fixes that the journal held when it was opened; their runs lie in their folders."""
-
-    def close(self) -> None:
-        """Give back what the study is kept in; nothing can be told afterwards."""
-        if isinstance(self._journal, ServerStudy):
-            self._journal.close()
 
     @property
     def told(self) -> tuple[Told, ...]:
@@ -220,6 +215,7 @@ class JointStudy:
         late = status == "deadline"
         if late:
             violations["finite"] = max(violations["finite"], 0.5)
+        cut = late or status == "behind"
         attributes: dict[str, Any] = {
             "fix": jsonable(dict(trial.fix.changes)),
             "hash": trial.fix.hash,
@@ -230,12 +226,12 @@ class JointStudy:
             "restored": bool(trial.judgement and trial.judgement.restored),
         }
         return optuna.trial.create_trial(
-            state=TrialState.PRUNED if late else TrialState.COMPLETE,
+            state=TrialState.PRUNED if cut else TrialState.COMPLETE,
             value=score,
             params=params,
             distributions=distributions,
             user_attrs=attributes,
-            intermediate_values={max(trial.outcome.steps, 1): score} if late else None,
+            intermediate_values={max(trial.outcome.steps, 1): score} if cut else None,
             constraints={k: float(min(v, 1e6)) for k, v in violations.items()},
         )
 

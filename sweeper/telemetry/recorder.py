@@ -34,6 +34,7 @@ from sweeper.telemetry.losses import LossLog
 from sweeper.telemetry.samples import Bags, Batch, SeenSamples, model_rows
 from sweeper.telemetry.schedule import activations_due, block_length, details_due, layers_due
 from sweeper.telemetry.signals import SignalWriter
+from sweeper.telemetry.standing import Standings
 from sweeper.telemetry.targets import Targets
 from sweeper.types import Facts
 
@@ -50,6 +51,7 @@ class Recorder(Observer):
         session: the run that is watched.
         folder: run folder; signals.jsonl, facts.json and captured.npz are written there.
         stop_when_hopeless: end the run once the loss is non-finite for good.
+        standings: end the run at a rung at which it stands too low.
         swapped_to: activation that a remedy puts in place of the program's,
             for saturation and death.
         traced: take the facts from this run; by default when the session knows none.
@@ -61,12 +63,14 @@ class Recorder(Observer):
         folder: Path,
         *,
         stop_when_hopeless: bool = False,
+        standings: Standings | None = None,
         swapped_to: str = "",
         traced: bool | None = None,
     ) -> None:
         self.session = session
         self.folder = folder
         self.stop_when_hopeless = stop_when_hopeless
+        self.standings = standings
         self.swapped_to = swapped_to
         self.writer = SignalWriter(folder / "signals.jsonl")
         self.buffer = StepBuffer()
@@ -348,6 +352,8 @@ class Recorder(Observer):
             self._non_finite = 0 if math.isfinite(value) else self._non_finite + 1
         if self.stop_when_hopeless and self._non_finite >= HOPELESS_STEPS:
             self.session.stop("hopeless")
+        if self.standings is not None and not self.standings.add(steps, columns):
+            self.session.stop("behind")
 
     def _program_failed(self, error: Exception) -> None:
         """A program that ends with an error between a forward and its backward is often stopped by

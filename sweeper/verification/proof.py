@@ -128,6 +128,8 @@ class Proof:
         if len(fix.changes) > 1:
             for trial in (*known, *(t for t in self.trials if t.phase == "elimination")):
                 judgement = trial.judgement
+                if trial.outcome.status == "behind":
+                    continue  # slower than others, which does not say that it does not suffice
                 if judgement is None or trial.not_applied:
                     elimination.know(trial.fix, None)
                 else:

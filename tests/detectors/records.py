@@ -99,6 +99,13 @@ def flat(value: float, n: int = STEPS, noise: float = 0.01) -> Floats:
     return np.asarray(value * (1 + noise * rng.standard_normal(n)), dtype=np.float64)
 
 
+def set_at(values: Any, at: int | slice, value: float) -> Floats:
+    """A copy with other values in some places."""
+    out = np.array(values, dtype=np.float64)
+    out[at] = value
+    return out
+
+
 def series(n: int = STEPS, n_pass: int = PASS, **changes: Floats | float) -> dict[str, Floats]:
     """Per-step series of a sound run; scalars are repeated. ``loss`` also sets ``task_loss``."""
     if "loss" in changes:

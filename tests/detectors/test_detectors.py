@@ -26,14 +26,9 @@ from tests.detectors.records import (
     optimizer,
     record,
     series,
+    set_at,
     sound_loss,
 )
-
-
-def with_value(values: Any, at: int | slice, value: float) -> Any:
-    out = np.array(values, dtype=float)
-    out[at] = value
-    return out
 
 
 def learned_ill(**parts: Any) -> tuple[RunRecord, RunRecord]:
@@ -42,7 +37,7 @@ def learned_ill(**parts: Any) -> tuple[RunRecord, RunRecord]:
 
 
 def spiked(height: float) -> RunRecord:
-    loss = with_value(sound_loss(), 250, height)
+    loss = set_at(sound_loss(), 250, height)
     return record(series(loss=loss))
 
 
@@ -59,12 +54,12 @@ def swinging(width: float) -> RunRecord:
 
 
 def initial(value: float) -> RunRecord:
-    loss = with_value(flat(3.0), 0, value)
+    loss = set_at(flat(3.0), 0, value)
     return record(series(loss=loss, accuracy=0.1))
 
 
 def first_norms(value: float) -> RunRecord:
-    norm = with_value(flat(1.0), slice(0, 60), value)
+    norm = set_at(flat(1.0), slice(0, 60), value)
     return record(chance(grad_norm=norm))
 
 
@@ -89,28 +84,28 @@ class Pair:
 PAIRS = (
     Pair(
         Symptom.NON_FINITE,
-        lambda: record(chance(loss=with_value(flat(LN10), slice(200, None), np.inf))),
+        lambda: record(chance(loss=set_at(flat(LN10), slice(200, None), np.inf))),
         lambda: record(series()),
     ),
     Pair(
         Symptom.NON_FINITE,
-        lambda: record(series(loss=with_value(sound_loss(), 100, np.inf))),
-        lambda: record(series(skipped=1.0, grad_norm=with_value(flat(1.0), 100, np.inf))),
+        lambda: record(series(loss=set_at(sound_loss(), 100, np.inf))),
+        lambda: record(series(skipped=1.0, grad_norm=set_at(flat(1.0), 100, np.inf))),
         critical=False,
     ),
     Pair(Symptom.DIVERGENCE, lambda: rising(2.9), lambda: rising(1.9)),
     Pair(
         Symptom.DIVERGENCE,
-        lambda: record(chance(loss=with_value(flat(LN10), 3, 30.0))),
-        lambda: record(chance(loss=with_value(flat(LN10), 3, 20.0))),
+        lambda: record(chance(loss=set_at(flat(LN10), 3, 30.0))),
+        lambda: record(chance(loss=set_at(flat(LN10), 3, 20.0))),
     ),
     Pair(Symptom.LOSS_SPIKE, lambda: spiked(3.0), lambda: spiked(0.45), critical=False),
     Pair(Symptom.OSCILLATION, lambda: swinging(0.6), lambda: swinging(0.3)),
     Pair(Symptom.FLAT_LOSS, lambda: falling(0.03), lambda: falling(0.4)),
     Pair(
         Symptom.FLAT_LOSS,
-        lambda: record(chance(loss=with_value(flat(LN10), slice(0, 20), 3.5))),
-        lambda: record(chance(loss=with_value(flat(0.95 * LN10), slice(0, 20), 3.5))),
+        lambda: record(chance(loss=set_at(flat(LN10), slice(0, 20), 3.5))),
+        lambda: record(chance(loss=set_at(flat(0.95 * LN10), slice(0, 20), 3.5))),
     ),
     Pair(
         Symptom.CHANCE_LEVEL,
@@ -221,8 +216,8 @@ def test_critical_findings_come_first_and_roots_before_what_they_explain() -> No
 
 
 def test_late_flatness_does_not_hide_an_early_explosion() -> None:
-    loss = with_value(flat(LN10), slice(1, 5), 1e9)
-    norm = with_value(flat(1e-6), slice(0, 5), 1e8)
+    loss = set_at(flat(LN10), slice(1, 5), 1e9)
+    norm = set_at(flat(1e-6), slice(0, 5), 1e8)
     symptoms = {
         f.symptom for f in detect_all(record(chance(loss=loss, grad_norm=norm)))[0] if f.critical
     }
@@ -242,7 +237,7 @@ def test_nan_weights_tell_when_no_loss_was_ever_finite() -> None:
 
 
 def test_zero_losses_of_a_filtering_trainer() -> None:
-    loss, norm = with_value(sound_loss(), slice(100, 110), 0.0), flat(1.0)
+    loss, norm = set_at(sound_loss(), slice(100, 110), 0.0), flat(1.0)
     norm[100:110] = np.nan
     found = all_detectors()["non_finite"].run(record(series(loss=loss, grad_norm=norm)))
     assert isinstance(found, Finding)

@@ -28,6 +28,7 @@ from tests.detectors.records import (
     layers,
     record,
     series,
+    set_at,
     sound_loss,
 )
 
@@ -52,12 +53,6 @@ class Row:
     under: float
     above: str
     below: str
-
-
-def set_at(values: Any, at: int | slice, value: float) -> Floats:
-    out = np.array(values, dtype=np.float64)
-    out[at] = value
-    return out
 
 
 REGRESSION = facts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,44 @@ def test_an_unreachable_cluster_is_refused_at_once(address: str, words: str) -> 
 
     with pytest.raises(UsageError, match=words):
         Cluster(parse_program([str(PROGRAM)]), address)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", r"speaks gRPC, got 127.0.0.1:\d+, which says b'HTTP"),
+        (b"", r"speaks gRPC, got 127.0.0.1:\d+, which says b''"),
+        (None, r"that answers, got 127.0.0.1:\d+: timed out"),
+    ],
+    ids=["another server", "one that hangs up", "one that is silent"],
+)
+def test_a_server_that_is_no_cluster_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, says: bytes | None, words: str
+) -> None:
+    from sweeper.execution import cluster
+    from sweeper.program.target import parse_program
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    held = []
+
+    def serve() -> None:
+        there, _ = listener.accept()
+        if says is None:
+            held.append(there)
+            return
+        with there:
+            there.recv(1000)
+            there.sendall(says)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(UsageError, match=words):
+            cluster.Cluster(parse_program([str(PROGRAM)]), address)
+        server.join()
+    for there in held:
+        there.close()
 
 
 def test_a_parcel_holds_the_record_and_nothing_else(tmp_path: Path) -> None:

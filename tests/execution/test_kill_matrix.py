@@ -5,7 +5,6 @@ undisturbed study, whose every run was a fresh process.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import pytest
 from sweeper.search.journal import open_journal
 from tests.conftest import PROGRAMS
 from tests.search.postgresql import binaries, server
+from tests.tables import tables
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,18 +60,6 @@ def undisturbed(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return tables(study)
-
-
-def tables(study: Path) -> dict[str, Any]:
-    """Ranking and remedies byte for byte; trials without what a clock measured."""
-    report = study / "report"
-    with (report / "trials.csv").open() as file:
-        trials = [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(file)]
-    return {
-        "ranking": (report / "ranking.csv").read_bytes(),
-        "remedies": (report / "remedies.csv").read_bytes(),
-        "trials": trials,
-    }
 
 
 def family(program: Path) -> dict[int, int]:

@@ -309,6 +309,22 @@ def test_a_single_output_gets_the_binary_loss(shape: tuple[int, ...]) -> None:
     assert "shape of the output" in remedy.advice("bce_with_logits", facts)
 
 
+def test_the_binary_loss_refuses_targets_that_are_not_one_for_each_output() -> None:
+    """Another head of the program's, with as many outputs as classes."""
+    x, y = blobs()
+    facts = Facts(loss_function="cross_entropy", head_width=1, label_min=0, label_max=1)
+    model = mlp(6, 3)
+    before = [p.detach().clone() for p in model.parameters()]
+    with under({"loss": "bce_with_logits"}, facts) as run:
+        train(
+            model, torch.optim.SGD(model.parameters(), lr=1.0), steps=1, data=(x[:8], y[:8]),
+            loss=nn.CrossEntropyLoss(),
+        )  # fmt: skip
+    assert run.session.refused == {"loss": "its targets are not one for each output"}
+    assert run.status == "not_applied" and not run.applied
+    assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
+
+
 def test_train_mode_holds_in_training_and_not_in_evaluation() -> None:
     model = nn.Sequential(mlp(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     modes = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,13 +121,13 @@ def test_limits() -> None:
             Limits(**bad)  # type: ignore[arg-type]
 
 
-def campaign(folder: Path, limits: Limits) -> Campaign:
+def campaign(folder: Path, limits: Limits, clock: Callable[[], float] = time.monotonic) -> Campaign:
     space = Space(remedies=REMEDIES, max_changes=2)
     dimensions, _ = space.applicable(Facts())
     study = JointStudy(
         folder / JOURNAL, dimensions=dimensions, remedies=REMEDIES, max_changes=2, seed=1
     )
-    return Campaign(screening_order(Facts(), NOTHING, space), study, limits)
+    return Campaign(screening_order(Facts(), NOTHING, space), study, limits, clock=clock)
 
 
 def drive(made: Campaign, most: int = 100) -> list[tuple[str, Fix]]:
@@ -197,6 +199,31 @@ def test_a_candidate_that_failed_its_proof_is_enough_no_longer(tmp_path: Path) -
     assert any(fix.changes.items() > good.fix.changes.items() for _, fix in asked)
 
 
+def test_why_a_search_ended_is_told_of_its_last_end(tmp_path: Path) -> None:
+    made = campaign(tmp_path, Limits(candidates=1, trials=12))
+    good = trial({"activation": "relu"}, 0.9, phase="screening")
+    made.tell(good)
+    drive(made)
+    assert made.stop_reason.endswith("restored candidates found")
+    made.disproven({t.fix.hash: replace(t, seed=1001) for t in made.restored})
+    while drive(made):
+        made.disproven({t.fix.hash: replace(t, seed=1001) for t in made.restored})
+    assert made.stop_reason == "12 trials made"
+
+
+def test_time_for_proofs_comes_out_of_the_budget(tmp_path: Path) -> None:
+    """It does not count as search, but the wall clock is the user's."""
+    now = [0.0]
+    made = campaign(tmp_path, Limits(seconds=100.0, candidates=50), clock=lambda: now[0])
+    assert made.next_fix() is not None
+    with made.paused():
+        now[0] = 99.0
+    assert made.next_fix() is not None
+    now[0] = 100.0
+    assert made.next_fix() is None
+    assert made.stop_reason == "the budget of 100 s is spent"
+
+
 def test_what_a_second_look_asks_for_comes_next_and_once(tmp_path: Path) -> None:
     space = Space(remedies=REMEDIES, max_changes=2)
     dimensions, _ = space.applicable(Facts())
@@ -219,3 +246,18 @@ def test_what_a_second_look_asks_for_comes_next_and_once(tmp_path: Path) -> None
     made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
     made.disproven({order[1].hash: trial({"activation": "relu"}, 0.0)})
     assert len(looked) == 4
+
+
+def test_a_failed_proof_is_looked_at_once_whatever_was_left_of_the_candidate(
+    tmp_path: Path,
+) -> None:
+    """The candidate and what elimination left of it both failed, with the same run."""
+    looked: list[Trial] = []
+    made = campaign(tmp_path, Limits())
+    made._second_look = lambda seen: looked.append(seen) or ()  # type: ignore[func-returns-value]
+    failed = trial({"activation": "relu"}, 0.0)
+    whole = Fix(changes={"activation": "relu", "zero_grad": True})
+    made.disproven({whole.hash: failed, failed.fix.hash: failed})
+    other = Fix(changes={"activation": "relu", "clip_norm": 1.0})
+    made.disproven({whole.hash: failed, failed.fix.hash: failed, other.hash: failed})
+    assert looked == [failed]

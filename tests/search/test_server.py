@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.search.server import ServerStudy, masked
+from sweeper.search.server import ServerStudy, masked, opened
 from sweeper.search.space import Space
 from sweeper.search.study import JointStudy
 from sweeper.types import Facts, SweeperError, UsageError
@@ -36,56 +37,61 @@ def running() -> Iterator[Server]:
     shutil.rmtree(folder)
 
 
-def joint(folder: Path, url: str, seed: int = 0) -> JointStudy:
+@contextlib.contextmanager
+def joint(folder: Path, url: str) -> Iterator[tuple[JointStudy, ServerStudy]]:
+    """A study and the place on the server that it is kept in."""
     space = Space(remedies=REMEDIES)
     dimensions, _ = space.applicable(Facts())
-    return JointStudy(
-        folder / "journal.log", dimensions=dimensions, remedies=REMEDIES, max_changes=3, seed=seed,
-        storage=url,
-    )  # fmt: skip
+    with opened(url, folder) as storage:
+        assert storage is not None
+        study = JointStudy(
+            folder / "journal.log", dimensions=dimensions, remedies=REMEDIES, max_changes=3,
+            seed=0, storage=storage,
+        )  # fmt: skip
+        yield study, storage
 
 
 @needs_server
 def test_a_study_goes_on_from_what_the_server_keeps(running: Server, tmp_path: Path) -> None:
-    study = joint(tmp_path, running.url)
-    for _ in range(6):
-        fix = study.ask()
-        assert fix is not None
-        study.tell(trial(fix.changes, skill_of(fix.changes)))
-    study.close()
-    again = joint(tmp_path, running.url)
-    assert [t.fix for t in again.told] == [t.fix for t in study.told]
+    with joint(tmp_path, running.url) as (study, _):
+        for _ in range(6):
+            fix = study.ask()
+            assert fix is not None
+            study.tell(trial(fix.changes, skill_of(fix.changes)))
+    with joint(tmp_path, running.url) as (again, _):
+        assert [t.fix for t in again.told] == [t.fix for t in study.told]
+    assert len(study.told) == 6
     assert not list(tmp_path.iterdir()), "nothing is kept twice"
-    again.close()
 
 
 @needs_server
 def test_a_second_driver_is_refused_by_name(running: Server, tmp_path: Path) -> None:
-    study = joint(tmp_path, running.url)
-    with pytest.raises(UsageError, match=r"one driver per study, .* held by process \d+ on ") as it:
-        joint(tmp_path, running.url)
+    words = r"one driver per study, .* held by process \d+ on "
+    with (
+        joint(tmp_path, running.url),
+        joint(tmp_path / "other", running.url),  # another study of the same server
+        pytest.raises(UsageError, match=words) as it,
+        joint(tmp_path, running.url),
+    ):
+        pass
     assert PASSWORD not in str(it.value)
-    other = joint(tmp_path / "other", running.url)  # another study of the same server
-    study.close()
-    other.close()
 
 
 @needs_server
 def test_a_restart_in_the_middle_loses_and_doubles_nothing(running: Server, tmp_path: Path) -> None:
-    study = joint(tmp_path, running.url)
-    for round_ in range(3):
-        fix = study.ask()
-        assert fix is not None
-        running.stop()
-        back = threading.Timer(1.0, running.start)
-        back.start()
-        time.sleep(0.2 * round_)
-        study.tell(trial(fix.changes, skill_of(fix.changes)))
-        back.join()
-    kept = [t.user_attrs["hash"] for t in study._journal.get_trials()]
+    with joint(tmp_path, running.url) as (study, storage):
+        for round_ in range(3):
+            fix = study.ask()
+            assert fix is not None
+            running.stop()
+            back = threading.Timer(1.0, running.start)
+            back.start()
+            time.sleep(0.2 * round_)
+            study.tell(trial(fix.changes, skill_of(fix.changes)))
+            back.join()
+        kept = [t.user_attrs["hash"] for t in storage.get_trials()]
     assert kept == [t.fix.hash for t in study.told]
     assert len(set(kept)) == 3
-    study.close()
 
 
 @needs_server
@@ -93,28 +99,26 @@ def test_a_restart_in_the_middle_loses_and_doubles_nothing(running: Server, tmp_
 def test_a_server_that_stays_away_ends_the_study_with_a_message(
     running: Server, tmp_path: Path
 ) -> None:
-    study = joint(tmp_path, running.url)
-    fix = study.ask()
-    assert fix is not None
-    waits: list[float] = []
-    assert isinstance(study._journal, ServerStudy)
-    study._journal._sleep = waits.append
-    running.stop()
-    try:
-        with pytest.raises(SweeperError, match="the same command continues") as it:
-            study.tell(trial(fix.changes, skill_of(fix.changes)))
-    finally:
-        running.start()
+    with joint(tmp_path, running.url) as (study, storage):
+        fix = study.ask()
+        assert fix is not None
+        waits: list[float] = []
+        storage._sleep = waits.append
+        running.stop()
+        try:
+            with pytest.raises(SweeperError, match="the same command continues") as it:
+                study.tell(trial(fix.changes, skill_of(fix.changes)))
+        finally:
+            running.start()
     assert PASSWORD not in str(it.value)
     assert len(waits) == 7
-    study.close()
 
 
 @needs_server
 def test_a_wrong_password_is_refused_and_never_shown(running: Server, tmp_path: Path) -> None:
     url = running.url.replace(PASSWORD, "wrong-" + PASSWORD)
     with pytest.raises(UsageError, match="can be reached, got postgresql") as it:
-        joint(tmp_path, url)
+        ServerStudy(url, tmp_path)
     assert PASSWORD not in str(it.value)
     assert "password authentication failed" in str(it.value)
 
@@ -122,16 +126,24 @@ def test_a_wrong_password_is_refused_and_never_shown(running: Server, tmp_path: 
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql+psycopg://me:pw-1@127.0.0.1:1/none", r"me:\*\*\*@127.0.0.1:1/none: .*refused"),
+        (
+            "postgresql+psycopg://me:pw-1@127.0.0.1:1/none",
+            "me:PASSWORD@127.0.0.1:1/none: .*refused",
+        ),
+        (
+            "postgresql+psycopg://127.0.0.1:1/none?user=me&password=pw-1",
+            "password=PASSWORD&user=me: ",
+        ),
         ("no database at all pw-1", "got a text that is no database URL"),
         ("nosuchthing://me:pw-1@h/d", "nosuchthing"),
     ],
 )
 def test_what_cannot_be_reached_is_refused(tmp_path: Path, url: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as it:
-        joint(tmp_path, url)
+        ServerStudy(url, tmp_path)
     assert "pw-1" not in str(it.value)
 
 
 def test_masked() -> None:
-    assert masked("postgresql+psycopg://a:b@h:5/d") == "postgresql+psycopg://a:***@h:5/d"
+    assert masked("postgresql+psycopg://a:b@h:5/d") == "postgresql+psycopg://a:PASSWORD@h:5/d"
+    assert masked("postgresql://h/d?sslpassword=x") == "postgresql://h/d?sslpassword=PASSWORD"
