@@ -12,7 +12,7 @@ from sweeper.consent import remarks as side_effects
 from sweeper.report.study_result import Alone, RemedyRow, StudyResult
 from sweeper.report.tables import LOWER_IS_BETTER, rank
 from sweeper.types import CODE_FAULTS, Hypothesis, Scalar, Trial, Verdict, VerifiedFix
-from sweeper.verification.fresh_seeds import flaky
+from sweeper.verification.fresh_seeds import flaky, held_against
 
 if TYPE_CHECKING:
     from sweeper.options import Options
@@ -57,7 +57,7 @@ def conclude(
             "; ".join(f.symptom for f in baseline.diagnosis.findings if f.critical),
         )
     remarks = [*notes, *side_effects(trials)]
-    share = flaky([*controls, *(proof.controls.values() if proof else ())])
+    share = flaky(_held_controls(controls, campaign, proof, ranked))
     if share > 0:
         remarks.append(
             f"the unchanged program trains well on {share:.0%} of other seeds: "
@@ -65,6 +65,12 @@ def conclude(
         )
     if horizon is not None:
         remarks.append(f"horizon: {horizon.reason}")
+    behind = sum(t.outcome.status == "behind" for t in searched)
+    if behind:
+        remarks.append(
+            f"{behind} of {len(searched) - 1} searching runs were stopped on their way, behind most"
+            " of those before them"
+        )
     blind = [t for t in trials if t.outcome.watch_errors]
     if blind:
         remarks.append(
@@ -176,6 +182,22 @@ def _improves(fix: VerifiedFix) -> bool:
 def _incurable(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
     found = [h for h in hypotheses if not h.curable and h.belief >= BELIEVED]
     return max(found, key=lambda h: h.belief, default=None)
+
+
+def _held_controls(
+    controls: Sequence[Trial],
+    campaign: Campaign | None,
+    proof: Proof | None,
+    fixes: Sequence[VerifiedFix],
+) -> list[Trial]:
+    """The unchanged program at other seeds, each run held against the best of its own length: where
+    it learns too slowly, learning a little is the failure itself and no luck."""
+    proven = max((f.skill for f in fixes if f.skill == f.skill), default=None)
+    searched = campaign.best_skill if campaign else None
+    return [
+        *(held_against(trial, searched) for trial in controls),
+        *(held_against(trial, proven) for trial in (proof.controls.values() if proof else ())),
+    ]
 
 
 def remedy_rows(trials: Sequence[Trial], fixes: Sequence[VerifiedFix]) -> tuple[RemedyRow, ...]:

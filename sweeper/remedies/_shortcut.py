@@ -26,19 +26,20 @@ CARRIERS = (*NORMS, _DropoutNd, nn.Identity)
 class Marked:
     """Forward hook of a layer: its input travels with its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
         self.use = Use()
+        self.share = share  # of the activation, beside the whole input
 
     def __call__(self, layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
         if args and isinstance(args[0], torch.Tensor) and args[0].shape == output.shape:
-            setattr(output, MARK, (args[0], self.use))
+            setattr(output, MARK, (args[0], self))
         return output
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"share": self.share}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.use = Use()
+        self.use, self.share = Use(), state["share"]
 
 
 class Added(Marked):
@@ -73,13 +74,15 @@ def carry_shortcut(given: Any, output: torch.Tensor) -> torch.Tensor:
 
 
 def add_shortcut(given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """The output of an activation plus what travels with its input; in the output's precision."""
-    marked: tuple[torch.Tensor, Use] | None = getattr(given, MARK, None)
+    """The share of the output of an activation plus what travels with its input; in the output's
+    precision."""
+    marked: tuple[torch.Tensor, Marked] | None = getattr(given, MARK, None)
     if marked is None or marked[0].shape != output.shape:
         return output
-    shortcut, use = marked
-    use.hit()
-    return output + shortcut.to(output.dtype)
+    shortcut, mark = marked
+    mark.use.hit()
+    branch = output if mark.share == 1.0 else output * mark.share
+    return branch + shortcut.to(output.dtype)
 
 
 def keeps_shape(layer: nn.Module) -> bool:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from sweeper.remedies import residual
 from sweeper.types import Facts, FixValue, LayerFact
 from tests.remedies.harness import Run, blobs, facts_of, mlp, restored, stored, train, under
 
@@ -312,6 +313,22 @@ def test_residual_adds_the_input_behind_the_activation() -> None:
     first = x + torch.relu(plain[0](x))
     second = first + torch.relu(plain[2](first))
     assert torch.allclose(model(x), plain[4](second), atol=1e-6)
+
+
+def test_many_shortcuts_add_less_each() -> None:
+    """39 plain ones grow what goes through beyond any use; each divided by the root of their
+    number, it stays of its size."""
+    model = mlp(6, *[6] * 39, 3)
+    before = stored(model)
+    with under({"residual": True}) as run:
+        train(model, torch.optim.SGD(model.parameters(), lr=0.0))
+    assert run.applied
+    x, _ = blobs()
+    hidden = x
+    for layer in restored(before)[:-1:2]:
+        hidden = hidden + torch.relu(layer(hidden)) / 39**0.5
+    assert torch.allclose(model(x), restored(before)[-1](hidden), atol=1e-5)
+    assert residual.share(8) == 1.0 > residual.share(9)
 
 
 class Deep(nn.Module):

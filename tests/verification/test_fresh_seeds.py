@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.types import Fix, FixValue, Trial, UsageError
-from sweeper.verification.fresh_seeds import Rule, Verification, flaky
+from sweeper.verification.fresh_seeds import Rule, Verification, flaky, held_against
 
 from .fakes import trial
 
@@ -59,6 +59,14 @@ def test_evidence_of_a_verified_fix() -> None:
     assert result.paired_difference.low >= 0.8
     assert result.necessary == {"activation": True}
     assert flaky(list(controls.values())) == 0.0
+
+
+def test_a_program_that_always_learns_a_little_is_not_lucky() -> None:
+    slow = [fresh(0.6, seed) for seed in (1, 2)]
+    assert flaky(slow) == 1.0
+    assert flaky([held_against(t, 0.9) for t in slow]) == 0.0
+    lucky = [fresh(0.85, 1), fresh(0.6, 2)]
+    assert flaky([held_against(t, 0.9) for t in lucky]) == 0.5
 
 
 def test_the_best_of_the_horizon_is_held_against_a_fix() -> None:
