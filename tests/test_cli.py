@@ -238,6 +238,17 @@ def test_a_reader_that_went_away_is_no_verdict(tmp_path: Path, words: tuple[str,
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_name_that_the_terminal_cannot_show_is_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    rows = "".join(f"{step},{2.3}\n" for step in range(200))
+    (tmp_path / "L\u00e4ufe.csv").write_text("step,loss\n" + rows)
+    done = sweeper("check", "L\u00e4ufe.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "L\\xe4ufe" in done.stdout
+
+
 def test_without_any_output_the_exit_code_says_all(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("step,loss\n" + "".join(f"{i},2.3\n" for i in range(200)))
     command = f"{sys.executable} -m sweeper.cli check log.csv >&- 2>&-"
