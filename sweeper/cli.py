@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,10 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_outputs(*, again: bool = False) -> None:
     """Let what cannot be written anywhere go nowhere: with ``>&-`` there is no stream at all, and
-    what is left in one whose reader went away would be tried once more at exit."""
+    what is left in one whose reader went away would be tried once more at exit. Names that the
+    terminal's encoding does not know are shown with escapes."""
     for name in ("stdout", "stderr"):
-        if again or getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if again or stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _program(arguments: Any) -> Program:

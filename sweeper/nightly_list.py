@@ -85,7 +85,7 @@ def read_list(path: Path) -> NightlyList:
         UsageError: file, key, value, name or program is wrong; rule, value and place are named.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"LIST must be a file that can be read, got {path}: {error.strerror}"

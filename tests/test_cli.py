@@ -81,6 +81,24 @@ def test_fix_file_applies_to_the_program_in_full(study: tuple[Path, Done]) -> No
         assert "not applied" not in ran.stderr
 
 
+def test_a_fix_file_says_when_it_is_given_another_program(
+    study: tuple[Path, Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = study
+    fix_file = folder / "study" / json.loads(done.stdout)["fixes"][0]["fix_file"]
+    source = (PROGRAMS / "low_rate.py").read_text()
+    (tmp_path / "low_rate.py").write_text(source + "# edited\n")
+    (tmp_path / "other.py").write_text(source + "# edited\n")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,1")  # of nested teams: OpenMP takes it
+    for name, says in (
+        ("low_rate.py", "sweeper: the program has changed since the fix was proven\n"),
+        ("other.py", f"sweeper: the fix was proven on {PROGRAMS / 'low_rate.py'}, and this is "),
+    ):
+        ran = sweeper("run", "--fix", fix_file, name, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        assert says in ran.stderr
+
+
 def test_same_command_again_repeats_no_run(study: tuple[Path, Done]) -> None:
     folder, first = study
     before = {p: p.stat().st_mtime_ns for p in folder.glob("study/runs/*/outcome.json")}
@@ -218,6 +236,17 @@ def test_a_reader_that_went_away_is_no_verdict(tmp_path: Path, words: tuple[str,
     done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    rows = "".join(f"{step},{2.3}\n" for step in range(200))
+    (tmp_path / "L\u00e4ufe.csv").write_text("step,loss\n" + rows)
+    done = sweeper("check", "L\u00e4ufe.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "L\\xe4ufe" in done.stdout
 
 
 def test_without_any_output_the_exit_code_says_all(tmp_path: Path) -> None:

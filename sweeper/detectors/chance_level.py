@@ -47,7 +47,8 @@ class ChanceLevelThresholds(Thresholds):
     """Skill of the training loss under which the training samples count as not learned although
     held-out samples are understood a little (design)."""
     little: float = limit(0.5, 0.05, 1.0, "skill")
-    """Held-out skill from which nobody asks how the training samples fare (design)."""
+    """Held-out skill from which nobody asks how the training samples fare, or how few of them are
+    of another class (design)."""
     others: float = limit(10, 1, 10_000, "samples")
     """Samples outside of the commonest class under which there is nothing to learn (design)."""
 
@@ -56,9 +57,10 @@ def detect(record: RunRecord, limits: ChanceLevelThresholds) -> Detected:
     least = least_rows(record, limits.steps, limits.epochs)
     if n_steps(record) < least:
         return Insufficient(f"{n_steps(record)} steps, {least} needed")
-    if single := _single_class(record, limits):
-        return single
     verdict, measured = judged(record)
+    proven = verdict and measured[0].where == "eval" and measured[0].value >= limits.little
+    if not proven and (single := _single_class(record, limits)):
+        return single
     if verdict is None:
         return Insufficient(
             "no accuracy, R squared or loss on enough samples that could be compared with the"

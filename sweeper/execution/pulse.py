@@ -44,8 +44,8 @@ class Pulse:
     def beat(self) -> None:
         """An optimizer step was made."""
         now = time.time()
-        if self._steps:
-            self._gap = max(self._gap, now - self._last)
+        if now - self._last > self._gap and self._steps:
+            self._gap = now - self._last
         self._last = now
         self._steps += 1
         self._write()

@@ -99,6 +99,8 @@ def _patch_backward(patch: Patch, current: Current) -> None:
             _depth["backward"] += 1
             session.in_backward = True
             try:
+                if not session.passes.watched:
+                    return original(tensors, *args, **kwargs)
                 call = functools.partial(original, tensors, *args, **kwargs)
                 return session.passes.run("backward", call)
             finally:

@@ -49,6 +49,8 @@ class GroupValues:
 
     def take_back(self) -> None:
         """The program's own values return."""
+        if not self._out:
+            return
         for group, key, program_value, ours in self._out:
             if group[key] is ours or group[key] == ours:
                 group[key] = program_value

@@ -244,10 +244,11 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
     session = current()
     if session is None or not _outermost.begins(optimizer):
         return None
-    closure = closure_of(args, kwargs)
+    closure = closure_of(args, kwargs) if kwargs or len(args) > 1 else None
     if closure is not None:
         return with_closure(args, kwargs, session.seam_closure(optimizer, closure))
-    session.models.find(None)
+    if not session.models.found:
+        session.models.find(None)
     session.seam_before_step(optimizer)
     return None
 

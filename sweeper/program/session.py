@@ -57,6 +57,7 @@ MAX_SWALLOWED = 3
 MAX_WATCH_ERRORS = 5
 TAKES_SPARSE = ("SGD", "Adagrad", "SparseAdam")
 """Optimizers of torch that take sparse gradients."""
+NOBODY: tuple[int, list[Callable[..., None]]] = (0, [])
 FIRST_STEPS = 2
 """Steps until the passes of the program count as tried: with several optimizers each has gone."""
 
@@ -302,7 +303,7 @@ class Session:
         """
         if self._silent:
             return
-        known, listeners = self._listeners.get(method, (0, []))
+        known, listeners = self._listeners.get(method, NOBODY)
         if known != len(self.observers):
             listeners = listening(self.observers, method)
             self._listeners[method] = len(self.observers), listeners
@@ -414,8 +415,9 @@ class Session:
     def seam_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         if optimizer not in self.optimizers:
             return
-        self._stop_if_told()
-        if self._takes_over(optimizer):
+        if self.stop_reason:
+            self._stop_if_told()
+        if optimizer is not self.primary and self._takes_over(optimizer):
             followed, self.primary = self.primary is not None, optimizer
             if followed:
                 self.models.succeeded(optimizer)
@@ -452,19 +454,21 @@ class Session:
         self.groups.take_back()
 
     def _put_values(self, optimizer: torch.optim.Optimizer) -> None:
-        self.groups.put(optimizer, self.primary or optimizer, self.step, self.total_steps)
+        groups = self.groups
+        if groups.values or groups.peak is not None or groups.shape is not None:
+            groups.put(optimizer, self.primary or optimizer, self.step, self.total_steps)
 
     def _takes_over(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Nobody counts the steps yet, or who did made none since this one was built."""
+        """Nobody counts the steps yet, or who does made none since this other one was built."""
         if self.primary is None:
             return True
         built = self._built.get(id(optimizer), 0)
-        return optimizer is not self.primary and 0 < built == self.step
+        return 0 < built == self.step
 
     def seam_after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if optimizer not in self.optimizers:
             return
-        self.take_back_values()
+        self.groups.take_back()
         for callback in self._after_step:
             callback(optimizer)
         self.notify("after_step", optimizer)
@@ -477,7 +481,8 @@ class Session:
                 self.stop("budget")
             if self.max_seconds and time.monotonic() - self.started > self.max_seconds:
                 self.stop("budget")
-        self._stop_if_told()
+        if self.stop_reason:
+            self._stop_if_told()
 
     def seam_error(self, error: Exception) -> None:
         for callback in self._error_callbacks:

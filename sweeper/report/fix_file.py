@@ -133,7 +133,7 @@ def read_fix(path: Path) -> FixFile:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"--fix must be a file that can be read, got {path}: {error.strerror}"

@@ -135,7 +135,7 @@ def load_space(
         remedies = all_remedies()
     path = _locate(name_or_path or DEFAULT)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"a search space is a readable TOML file, got {error} in {path}") from None
     from sweeper.search.space_reader import Reader

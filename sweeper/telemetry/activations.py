@@ -59,12 +59,9 @@ class ActivationSampler:
             _Point(p, swapped_to if swapped_to and p.swappable else p.function) for p in usable
         ]
         self._handles: list[Any] = []
+        self.running = False
         self._forwards = 0
         self._busy: Callable[[], bool] = lambda: False
-
-    @property
-    def running(self) -> bool:
-        return bool(self._handles)
 
     @property
     def empty(self) -> bool:
@@ -74,6 +71,7 @@ class ActivationSampler:
         """Begin a window; ``observing`` tells when a forward is not the program's own training."""
         self._busy = observing
         self._forwards = 0
+        self.running = bool(self._points)
         for p in self._points:
             p.rows, p.largest, p.saturated, p.n = [], None, None, 0
             module = self._modules[p.point.hook]
@@ -90,6 +88,7 @@ class ActivationSampler:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.running = False
         columns: dict[str, list[Any]] = {
             k: []
             for k in ("names", "functions", "pooled", "n", "cosine", "erank", "dead", "saturated")

@@ -53,6 +53,19 @@ class StepBuffer:
         return columns
 
 
+def ready(value: Any) -> Any:
+    """What a row keeps of a tensor of one element that may change later: its number where nobody
+    has to be waited for, else a copy on its device."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.item() if on_host(value) else value.detach().clone()
+
+
+def on_host(tensor: torch.Tensor) -> bool:
+    """Whether its numbers can be read without waiting for a device."""
+    return tensor.is_cpu
+
+
 def fetch(values: Sequence[torch.Tensor]) -> list[float]:
     """Tensors without dimensions as floats; every device is waited for once."""
     if not values:

@@ -103,18 +103,19 @@ class Collector:
         if optimizer.param_groups:
             self.built_lr[id(optimizer)] = optimizer.param_groups[0].get("lr")
 
-    def stepped(self, optimizer: torch.optim.Optimizer, session: Session) -> None:
-        """Before a step: what is cheap enough to be looked at every time."""
-        self.own_steps[id(optimizer)] = self.own_steps.get(id(optimizer), 0) + 1
+    def stepped(self, optimizer: torch.optim.Optimizer, session: Session, *, sampled: bool) -> None:
+        """Before a step: what is cheap enough to be looked at every time.
+
+        Rates and gradients are where the step is ``sampled`` or the first rate has changed; a rate
+        in a tensor is not looked at for that.
+        """
+        if not self.own_steps:
+            self.first_step_at = time.monotonic()
+        key, rate = id(optimizer), optimizer.param_groups[0].get("lr")
+        self.own_steps[key] = self.own_steps.get(key, 0) + 1
         self.with_closure |= session.with_closure
         self.in_backward |= session.in_backward
-
-    def last_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """The cheap part of `rates`, at every step; a rate in a tensor is not looked at."""
-        rate = optimizer.param_groups[0].get("lr")
-        if isinstance(rate, torch.Tensor):
-            return
-        if self.last_lr.get(id(optimizer)) != rate_of(optimizer.param_groups[0]):
+        if sampled or not (isinstance(rate, torch.Tensor) or rate == self.last_lr.get(key)):
             self.rates(optimizer)
 
     def input_of(self, rows: torch.Tensor | Bags) -> None:

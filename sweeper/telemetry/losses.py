@@ -29,6 +29,8 @@ UNEQUAL = 0.35
 """Share of samples outside of the commonest class up to which they are counted apart."""
 HELD = 2**18
 """Elements left behind by all calls that are reduced before the block ends: 2 MB at most."""
+ROWS_HELD = 2**16
+"""The same of the samples: what fits into a cache is summed up in half of the time."""
 
 Array = np.ndarray[Any, Any]
 
@@ -103,6 +105,8 @@ class LossLog:
         self._kinds: list[_Kind] = []
         self._due = 0  # calls of the block that are reduced already
         self._held = 0
+        self._batches: list[Batch] = []  # whose checksums are due
+        self._rows_held = 0
 
     def add(
         self,
@@ -137,9 +141,18 @@ class LossLog:
                 mean_loss(call, value).clone(), given.shape, prediction, target,
             )
         )  # fmt: skip
-        self._held += size + (batch.held if batch is not None else 0)
+        self._held += size
+        if batch is not None and batch.kept is not None and batch not in self._batches[-1:]:
+            self._batches.append(batch)
+            self._rows_held += batch.held
+            if self._rows_held > ROWS_HELD:
+                self._sum_up()
         if not few or self._held > HELD:
             self.reduce()
+
+    def _sum_up(self) -> None:
+        sum_up(self._batches, self.seen)
+        self._batches, self._rows_held = [], 0
 
     def heard(self, step: int) -> bool:
         """Whether a loss of row ``step`` was noted."""
@@ -148,7 +161,7 @@ class LossLog:
     def reduce(self) -> None:
         """Leave a few numbers of each call; the device is not waited for."""
         calls, self._due, self._held = self._block[self._due :], len(self._block), 0
-        sum_up({c.batch for c in calls if c.batch is not None}, self.seen)
+        self._sum_up()
         kinds: dict[tuple[Any, ...], list[_Call]] = {}
         for call in calls:
             kinds.setdefault(call.kind(), []).append(call)
@@ -239,9 +252,10 @@ class LossLog:
             if c.batch is not None and c.batch.repeated
         }
         if known:
-            mask = self.seen.fresh(np.concatenate([values for _, values in known]))
-            ends = np.cumsum([len(values) for _, values in known])
-            fresh |= dict(zip((c for c, _ in known), np.split(mask, ends[:-1]), strict=True))
+            mask, start = self.seen.fresh(np.concatenate([values for _, values in known])), 0
+            for call, values in known:
+                fresh[call] = mask[start : start + len(values)]
+                start += len(values)
         return fresh
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sweeper.program.models import (
 from sweeper.program.observer import Observer
 from sweeper.program.session import LossCall, Session
 from sweeper.telemetry.activations import ActivationSampler
-from sweeper.telemetry.buffer import StepBuffer, fetch
+from sweeper.telemetry.buffer import StepBuffer, fetch, ready
 from sweeper.telemetry.capture import Captures
 from sweeper.telemetry.evaluation import Evaluation
 from sweeper.telemetry.facts import Collector, build_facts
@@ -82,6 +81,7 @@ class Recorder(Observer):
         self.captures = Captures(folder)
         self.losses = LossLog(self.seen, self.targets)
         self.evaluation = Evaluation(self.seen)
+        self._evaluated = False  # something happened without gradients since the last backward
         self.layers: LayerSampler | None = None
         self.activations: ActivationSampler | None = None
         self.ended = False
@@ -94,7 +94,7 @@ class Recorder(Observer):
         self._backwards = 0
         self._clip_total: Any = None
         self._clip_limit = math.inf
-        self._details = True  # this step is looked at closely
+        self._details = self._sampled = True  # is this step looked at closely, are its layers
         self._norms: tuple[Any, Any] = (math.nan, math.nan)
         """Before and after clipping; steps that are not looked at closely repeat the last ones."""
         self._layers_now = False
@@ -156,6 +156,7 @@ class Recorder(Observer):
     ) -> None:
         if not grad_wanted():
             if self.session.step:
+                self._evaluated = True
                 self.evaluation.forward(args, kwargs)
             return
         if self._stepping or self.session.in_backward:
@@ -188,18 +189,24 @@ class Recorder(Observer):
     def entry_output(self, module: nn.Module, output: Any) -> None:
         if not grad_wanted():
             self.evaluation.output(output)
-        elif not (self._stepping or self.session.in_backward):
+        elif self._stepping or self.session.in_backward:
+            return
+        elif isinstance(output, torch.Tensor):
+            self._answer = output.detach() if output.is_floating_point() else None
+        else:
             plain = dict(output) if isinstance(output, dict) else output
             floats = (t for t in tensors_in(plain) if t.is_floating_point())
             self._answer = next((t.detach() for t in floats), None)
 
     def compared(self, left: Any, right: Any) -> None:
         if self.session.step:
+            self._evaluated = True
             self.evaluation.compare(left, right)
 
     def loss_computed(self, call: LossCall, value: torch.Tensor) -> None:
         if not torch.is_grad_enabled():
             if self.session.step:
+                self._evaluated = True
                 self.evaluation.loss_call(call, value)
             return
         if not value.requires_grad or self._stepping or not self._details:
@@ -213,7 +220,7 @@ class Recorder(Observer):
         self.losses.add(
             len(self.buffer.rows), call, value, batch,
             first_epoch=loader is not None and self._epochs.get(loader, 0) <= 1,
-            sampled=layers_due(self.session.step),
+            sampled=self._sampled,
         )  # fmt: skip
         if self._given is not None:
             self.captures.add(self._given, call)
@@ -230,11 +237,12 @@ class Recorder(Observer):
                 Facts(layers=self.graph.layers(), watch_points=self.graph.watch_points(sites))
             )
         if not self._backwards:
-            self._finish_evaluation()
-            self._check_kept_gradients()
+            if self._evaluated:
+                self._finish_evaluation()
+            if self.session.step in KEPT_STEPS:
+                self._check_kept_gradients()
         self._backwards += 1
-        loss = loss.detach()
-        self.buffer.add("loss", loss.sum() if loss.dim() else loss.clone())
+        self.buffer.add("loss", ready(loss.detach().sum() if loss.dim() else loss))
         if self._last_loader is not None:
             self.collector.trained_loaders.add(self._last_loader)
         if self.activations and self.activations.running and self.activations.forward_done():
@@ -242,7 +250,7 @@ class Recorder(Observer):
 
     def _check_kept_gradients(self) -> None:
         primary = self.session.primary
-        if self.session.step not in KEPT_STEPS or primary is None or self.session.by_hand:
+        if primary is None or self.session.by_hand:
             return
         gradients = [
             p.grad._values() if p.grad.is_sparse else p.grad
@@ -265,22 +273,15 @@ class Recorder(Observer):
             self._clip_total, self._clip_limit = total_norm, max_norm
 
     def gradients_ready(self, optimizer: torch.optim.Optimizer) -> None:
-        if math.isnan(self.collector.first_step_at):
-            self.collector.first_step_at = time.monotonic()
-        self.collector.stepped(optimizer, self.session)
-        if layers_due(self.session.step):
-            self.collector.rates(optimizer)
-        else:
-            self.collector.last_rates(optimizer)
+        self.collector.stepped(optimizer, self.session, sampled=self._sampled)
         if optimizer is not self.session.primary:
             return
-        total = self._clip_total
-        if total is None:
-            total = global_norm(optimizer) if self._details else self._norms[0]
-        self._norms = (total, self._norms[1])
-        self.buffer.put(grad_norm=total)
-        step = self.session.step
-        self._layers_now = self.layers is not None and layers_due(step)
+        if self._details or self._clip_total is not None:
+            total = self._clip_total
+            total = ready(global_norm(optimizer) if total is None else total)
+            self._norms = (total, self._norms[1])
+        self.buffer.current["grad_norm"] = self._norms[0]
+        self._layers_now = self._sampled and self.layers is not None
         if self._layers_now and self.layers is not None:
             factor: Any = 1.0
             if self._clip_total is not None:
@@ -295,14 +296,17 @@ class Recorder(Observer):
             or "clip_norm" in self.session.applied
             or self.collector.clips
         )
-        norm = self._norms[0]
-        if clipped:
-            norm = global_norm(optimizer) if self._details else self._norms[1]
-        self._norms = (self._norms[0], norm)
+        before, norm = self._norms
+        if not clipped:
+            norm = before
+        elif self._details:
+            norm = ready(global_norm(optimizer))
+        self._norms = (before, norm)
         rate = optimizer.param_groups[0].get("lr")
         if isinstance(rate, torch.Tensor):
             rate = rate.detach().clone().reshape(())
-        self.buffer.put(clipped_norm=norm, lr=math.nan if rate is None else rate)
+        self.buffer.current["clipped_norm"] = norm
+        self.buffer.current["lr"] = math.nan if rate is None else rate
         self._clip_total, self._clip_limit = None, math.inf
         self._stepping = True
 
@@ -322,7 +326,8 @@ class Recorder(Observer):
             self._layers_now = False
         self._given = None
         samples, self._samples = self._samples, 0
-        self._details = details_due(step + 1)
+        self._sampled = layers_due(step + 1)
+        self._details = self._sampled or details_due(step + 1)
         self.session.unobserved = not self._details
         if samples and not self.losses.heard(len(self.buffer.rows)):  # a loss of the program's own
             self.losses.batch_sizes.append(samples)
@@ -374,6 +379,7 @@ class Recorder(Observer):
             self.writer.write("activations", t=self.session.step, **self.activations.close())
 
     def _finish_evaluation(self) -> None:
+        self._evaluated = False
         if not self.evaluation.empty:
             self.writer.write("eval", t=self.session.step, **self.evaluation.row())
         if self.evaluation.begun:

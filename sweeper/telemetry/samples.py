@@ -15,8 +15,9 @@ from sweeper.program.graph import tensors_in
 MAX_FEATURES = 4096
 MAX_SEEN = 2**22
 """Samples remembered (8 bytes each); later ones count as fresh whenever they come."""
-REPEATED_EVERY = 8
-"""Once a whole pass brought nothing fresh, the samples of every eighth step are looked at."""
+REPEATED_EVERY, LATE, LATE_EVERY = 8, 2000, 32
+"""Once a whole pass brought nothing fresh, the samples of every eighth step are looked at, and from
+step 2,000 on, where only every eighth step is looked at anyway, those of every 32nd."""
 
 Sums = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -100,15 +101,17 @@ class SeenSamples:
         """Whether to look at the samples of a training step.
 
         Not at all of them where data repeats: as many samples in a row were known as there are.
-        Fresh ones that come later are noticed at most seven steps late.
+        Fresh ones that come later are noticed at most seven steps late, in long runs 31.
         """
-        return step % REPEATED_EVERY == 0 or self._repeated <= sum(map(len, self._levels))
+        every = REPEATED_EVERY if step < LATE else LATE_EVERY
+        return step % every == 0 or self._repeated <= sum(map(len, self._levels))
 
     def checksum(self, rows: torch.Tensor) -> torch.Tensor:
         """``[n, ...]`` -> ``[n]`` on the same device."""
         flat = rows.detach().reshape(len(rows), -1)
-        stride = max(1, math.ceil(flat.shape[1] / MAX_FEATURES))
-        flat = flat[:, ::stride].to(torch.float64 if flat.device.type != "mps" else torch.float32)
+        if (width := flat.shape[1]) > MAX_FEATURES:
+            flat = flat[:, :: math.ceil(width / MAX_FEATURES)]
+        flat = flat.to(torch.float64 if flat.device.type != "mps" else torch.float32)
         key = (flat.shape[1], flat.device)
         if key not in self._vectors:
             index = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
@@ -136,9 +139,13 @@ class SeenSamples:
 
     def _found(self, keys: Sums) -> Mask:
         found = np.zeros(len(keys), dtype=bool)
+        if not self._levels:
+            return found
+        order = np.argsort(keys)  # in order they are searched in a third of the time
+        keys = keys[order]
         for level in self._levels:
             places = np.searchsorted(level, keys)
-            found |= level[np.minimum(places, len(level) - 1)] == keys
+            found[order] |= level[np.minimum(places, len(level) - 1)] == keys
         return found
 
     def _remember(self, new: Sums) -> None:

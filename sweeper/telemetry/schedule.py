@@ -37,4 +37,6 @@ def block_length(step: int) -> int:
     after a kill."""
     if step < 200:
         return 20
-    return 50 if step < 1000 else 100
+    if step < 1000:
+        return 50
+    return 100 if step < 2000 else 200

@@ -204,6 +204,20 @@ def test_what_does_no_harm_is_never_critical(parts: dict[str, Any]) -> None:
     assert not any(f.critical for f in detect_all(sound)[0])
 
 
+def test_few_samples_of_the_other_class_are_enough_where_held_out_samples_say_so() -> None:
+    fresh = np.zeros(STEPS)
+    fresh[:2] = 40.0
+    two = facts(class_prior=(0.9, 0.1), n_classes=2, head_width=2, label_max=1)
+    detector = all_detectors()[Symptom.CHANCE_LEVEL.value]
+    steps = series(accuracy=1.0, fresh_n=fresh, loss=sound_loss(start=np.log(2)))
+    learned = record(steps, what=two, evaluated=evals(accuracy=0.99, prior=0.9))
+    assert detector.run(learned) is None
+    guessing = record(steps, what=two, evaluated=evals(accuracy=0.9, prior=0.9))
+    found = detector.run(guessing)
+    assert isinstance(found, Finding)
+    assert "about 8 of 80 training samples" in found.reason
+
+
 def test_critical_findings_come_first_and_roots_before_what_they_explain() -> None:
     findings, _ = detect_all(
         record(

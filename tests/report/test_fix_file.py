@@ -47,6 +47,17 @@ def test_a_file_typed_by_hand(tmp_path: Path) -> None:
     assert (back.program, back.facts, back.planned_steps) == ("", None, None)
 
 
+def test_an_editor_may_leave_its_marks(tmp_path: Path) -> None:
+    """A byte order mark and the line ends of Windows."""
+    path = tmp_path / "fix-1.toml"
+    path.write_text(
+        fix_text(verified(tmp_path, {"activation": "relu"}), program(tmp_path), FACTS, "1")
+    )
+    plain = read_fix(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_fix(path) == plain
+
+
 def test_odd_names_do_not_break_the_file(tmp_path: Path) -> None:
     odd = program(tmp_path)
     object.__setattr__(odd, "name", 'a"b\\c\n[fix]\x7f\x00 \ud800')

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sweeper.telemetry.samples import Batch, SeenSamples, sum_up
-from sweeper.telemetry.schedule import details_due, layers_due
+from sweeper.telemetry.schedule import block_length, details_due, layers_due
 from tests.conftest import Runner
 
 LONG = """
@@ -67,6 +67,7 @@ def test_samples_are_looked_at_less_often_once_a_whole_pass_was_known() -> None:
     assert seen.due(9)  # six known in a row, as many as there are
     rows(Batch(data[:1], seen), seen)
     assert [step for step in range(17) if seen.due(step)] == [0, 8, 16]
+    assert [step for step in range(2000, 2070) if seen.due(step)] == [2016, 2048]
     assert rows(Batch(torch.randn(2, 4), seen), seen).all()
     assert seen.due(9)  # something fresh has come
 
@@ -74,3 +75,9 @@ def test_samples_are_looked_at_less_often_once_a_whole_pass_was_known() -> None:
 def test_a_repeated_batch_is_not_looked_at() -> None:
     batch = Batch(torch.randn(5, 4), SeenSamples(), repeated=True)
     assert (batch.n, batch.held, batch.kept, batch.sums) == (5, 0, None, None)
+
+
+def test_a_record_is_never_behind_by_more_than_a_tenth_of_a_run_or_fifty_steps() -> None:
+    for start in (0, 200, 999, 1000, 2000, 50_000):
+        assert 1 <= block_length(start) <= max(50, start // 10)
+    assert block_length(0) == 20

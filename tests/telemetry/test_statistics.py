@@ -14,7 +14,7 @@ from torch import nn
 from sweeper.program.session import LossCall
 from sweeper.telemetry.activations import ActivationSampler, effective_rank, mean_cosine
 from sweeper.telemetry.answers import correct_mask, mean_loss
-from sweeper.telemetry.buffer import StepBuffer
+from sweeper.telemetry.buffer import StepBuffer, ready
 from sweeper.telemetry.evaluation import Evaluation
 from sweeper.telemetry.layers import LayerSampler
 from sweeper.telemetry.samples import SeenSamples, model_input
@@ -87,6 +87,52 @@ def test_step_buffer_keeps_rows_apart_and_accumulates_within_one() -> None:
     assert columns["loss"][0] == 1.5
     assert math.isnan(columns["loss"][1])
     assert buffer.drain() == {}
+
+
+def test_a_row_keeps_the_number_that_a_tensor_had() -> None:
+    loss = torch.tensor(2.0, requires_grad=True) * 3
+    for where in (None, "meta"):
+        kept = ready(loss if where is None else loss.detach().to(where))
+        assert kept == 6.0 if where is None else kept.is_meta and not kept.requires_grad
+    kept = ready(loss)
+    with torch.no_grad():
+        loss.zero_()
+    assert (kept, ready(0.5)) == (6.0, 0.5)
+
+
+def test_norms_of_layers_in_half_precision_and_with_gradients_of_rows() -> None:
+    torch.manual_seed(0)
+    half = nn.Parameter((torch.randn(300, 300) * 300).bfloat16())
+    table = nn.Embedding(6, 3, sparse=True)
+    optimizer = torch.optim.SGD([half, table.weight], lr=0.5)
+    half.grad = torch.full_like(half, 2.0)
+    table(torch.tensor([1, 1, 4])).sum().backward()
+    before = half.detach().double()
+    sampler = LayerSampler([("half", half), ("table", table.weight)])
+    sampler.before(1.0, optimizer)
+    optimizer.step()
+    row = sampler.after()
+    change = half.detach().double() - before
+    assert row["grad_norm"] == pytest.approx([600.0, math.sqrt(3 * 2**2 + 3)], rel=1e-5)
+    assert row["weight_norm"][0] == pytest.approx(before.norm().item(), rel=1e-4)
+    # Every second of 90,000 elements is looked at.
+    assert row["update_norm"][0] == pytest.approx(change.norm().item(), rel=0.02)
+    assert row["first_update_sum"][0] == pytest.approx(change.sum().item(), rel=0.02)
+    assert row["update_norm"][1] == pytest.approx(0.5 * math.sqrt(3 * 2**2 + 3), rel=1e-5)
+    assert all(math.isnan(share) for share in row["adam_below_eps"])
+
+
+@pytest.mark.parametrize("scale, share", [(1e-9, 1.0), (1.0, 0.0)])
+def test_the_share_of_entries_that_adam_damps(scale: float, share: float) -> None:
+    weight = nn.Parameter(torch.ones(200, 100))
+    optimizer = torch.optim.Adam([weight])
+    weight.grad = torch.full_like(weight, scale)
+    sampler = LayerSampler([("a", weight)])
+    for _ in range(2):
+        sampler.before(1.0, optimizer)
+        optimizer.step()
+        row = sampler.after()
+    assert row["adam_below_eps"] == [share]
 
 
 def test_fresh_samples_are_told_from_repeated_ones() -> None:

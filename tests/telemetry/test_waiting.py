@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweeper.program import seams
 from sweeper.program.session import Session
+from sweeper.telemetry import buffer
 from sweeper.telemetry.recorder import Recorder
 
 WAITING = frozenset(
@@ -78,6 +79,7 @@ def watch(
     monkeypatch: pytest.MonkeyPatch,
     the_watch_only: bool = False,
 ) -> Watched:
+    monkeypatch.setattr(buffer, "on_host", lambda tensor: False)  # here stands for a GPU
     session = Session()
     recorder = Recorder(session, folder)
     session.observers.append(recorder)
