@@ -114,6 +114,12 @@ def finished(folder: Path) -> Outcome | None:
     return None if outcome is None or outcome.status in REPEATABLE else outcome
 
 
+def forget(folder: Path) -> None:
+    """Let a run that has ended be made again."""
+    with contextlib.suppress(OSError):
+        (folder / OUTCOME).unlink()
+
+
 def prepare_folder(job: Job) -> Path:
     """Empty the run folder of what a half-finished run left, write ``job.json``, return its path.
 

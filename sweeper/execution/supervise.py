@@ -20,9 +20,9 @@ from pathlib import Path
 from sweeper.execution.handles import Forked, Fresh, Handle
 from sweeper.execution.jobs import (
     NO_SPACE,
-    OUTCOME,
     REPEATABLE,
     finished,
+    forget,
     log_tail,
     prepare_folder,
     read_outcome,
@@ -239,8 +239,7 @@ def _need_space(folder: Path, outcome: Outcome) -> None:
         return
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < FULL_BYTES:
-        with contextlib.suppress(OSError):
-            (folder / OUTCOME).unlink()
+        forget(folder)
         discard(folder / "scratch")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
