@@ -131,6 +131,8 @@ def _program(
     """One program: as little as answers the question."""
     began = time.monotonic()
     identity = entry.program.identity
+    if entry.refused:
+        return _failed(entry.name, identity, "refused", UsageError(entry.refused), began)
     try:
         result = check(options, progress)
         _unless_interrupted(result)

@@ -48,6 +48,8 @@ class Entry:
     steps: int | None = None
     seeds: int = 5
     allow_side_effects: bool = False
+    refused: str = ""
+    """Why it is not looked at as it lies there now, or the empty string."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +140,14 @@ class _Reader:
             if "module" in table
             else [self._text(table, "path", place), *args]
         )
+        refused = ""
         try:
             program = parse_program(words, self.path.parent)
         except UsageError as error:
-            raise UsageError(f"{error} (in {place} of {self.path})") from None
+            broken = self._broken(table, args)
+            if broken is None:
+                raise UsageError(f"{error} (in {place} of {self.path})") from None
+            program, refused = broken, str(error)
         space = self._text(table, "space", place) if "space" in table else None
         load_space(space)  # refused now, not in the middle of the night
         return Entry(
@@ -149,7 +155,18 @@ class _Reader:
             budget=self._budget(table, place), trials=self._count(table, "trials", place, 40),
             steps=self._count(table, "steps", place, 0) or None,
             seeds=self._count(table, "seeds", place, 5),
-            allow_side_effects=self._flag(table, "allow_side_effects", place),
+            allow_side_effects=self._flag(table, "allow_side_effects", place), refused=refused,
+        )  # fmt: skip
+
+    def _broken(self, table: Mapping[str, Any], args: tuple[str, ...]) -> Program | None:
+        """A script that is there and cannot be run as it is now: the list is right, and the rest of
+        it is looked at; None where the list itself is wrong."""
+        path = self.path.parent / str(table.get("path", ""))
+        if path.suffix != ".py" or not path.is_file():
+            return None
+        return Program(
+            kind="script", name=path.stem, path=path.resolve(), target=str(path), argv=args,
+            cwd=self.path.parent,
         )  # fmt: skip
 
     def _log(self, table: Mapping[str, Any], place: str) -> LogEntry:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sweeper.baseline import Baseline, run_baseline
 from sweeper.conclusion import conclude
 from sweeper.consent import told
+from sweeper.execution.jobs import finished, forget
 from sweeper.execution.lock import StudyLock
 from sweeper.execution.runner import Local, Runner
 from sweeper.execution.trials import Bench
@@ -19,7 +20,7 @@ from sweeper.report.study_result import StudyResult
 from sweeper.report.terminal import Progress
 from sweeper.search.halving import Halving, compared_by
 from sweeper.search.horizon import Horizon, choose_horizon
-from sweeper.types import UsageError
+from sweeper.types import Job, Outcome, Program, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class Workshop:
     progress: Progress
     runs: Runner
     interrupt: Interrupt
+    identity: str
+    """Of the program when the command began."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,7 +49,7 @@ class Workshop:
         self.progress.phase("baseline")
         found = run_baseline(
             options.program, options.study,
-            lambda job: self.interrupt.checked(runs.run(runs.first().place(job))),
+            lambda job: self.interrupt.checked(self.run(runs.first().place(job))),
             steps=options.steps, seconds=options.budget, deterministic=options.deterministic,
             allow_side_effects=options.allow_side_effects,
         )  # fmt: skip
@@ -55,6 +58,25 @@ class Workshop:
         for line in told(found.trial.folder):
             self.progress.message(line)
         return found
+
+    def run(self, job: Job) -> Outcome:
+        """Make a run of the program as it was when the command began.
+
+        Raises:
+            UsageError: it is edited meanwhile. What ran under two sources cannot be compared, so
+                the run is not kept.
+        """
+        kept = finished(job.folder)
+        outcome = self.runs.run(job)
+        if _identity(job.program) != self.identity:
+            if kept is None:
+                forget(job.folder)
+            raise UsageError(
+                f"PROGRAM must stay as it is while it is run again and again, got another source "
+                f"in {job.program.path} or in a file that it imports; finished runs are kept for "
+                f"the old one, and the new one is another study"
+            )
+        return outcome
 
     def bench(self, baseline: Baseline) -> tuple[Bench, Horizon]:
         """Where the trials are made, and how long each of them is."""
@@ -68,7 +90,7 @@ class Workshop:
         bench = Bench(
             program=options.program, study=options.study, facts=facts, horizon=horizon.search,
             full=horizon.full, planned_steps=facts.steps if facts.finished else None,
-            slots=slots, run=self.runs.run, cancel=self.runs.cancel,
+            slots=slots, run=self.run, cancel=self.runs.cancel,
             deterministic=options.deterministic,
             longest_gap=baseline.trial.outcome.longest_gap,
             allow_side_effects=options.allow_side_effects,
@@ -97,7 +119,18 @@ def workshop(options: Options, progress: Progress) -> Iterator[Workshop]:
         runner(options) as runs,
         interrupt.handled(runs.cancel),
     ):
-        yield Workshop(options=options, progress=progress, runs=runs, interrupt=interrupt)
+        yield Workshop(
+            options=options, progress=progress, runs=runs, interrupt=interrupt,
+            identity=_identity(options.program),
+        )  # fmt: skip
+
+
+def _identity(program: Program) -> str:
+    """Empty while an editor has the file away."""
+    try:
+        return program.identity
+    except OSError:
+        return ""
 
 
 @contextmanager

@@ -108,6 +108,26 @@ def test_same_command_again_repeats_no_run(study: tuple[Path, Done]) -> None:
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_a_program_that_is_edited_meanwhile_ends_its_study(tmp_path: Path) -> None:
+    """Else a fix would be proven by an edit of the user's."""
+    program, study = tmp_path / "edited.py", tmp_path / "s"
+    waiting = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n"
+    source = (PROGRAMS / "low_rate.py").read_text()
+    assert "lr=1e-6" in source
+    program.write_text(waiting + source)
+    words = [sys.executable, "-m", "sweeper.cli", "fix", "--study", "s", "edited.py"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as driver:
+        while not list(study.glob("runs/*/pulse*")) and driver.poll() is None:
+            time.sleep(0.05)
+        program.write_text(waiting + source.replace("lr=1e-6", "lr=0.5"))
+        (tmp_path / "go").touch()
+        _, told = driver.communicate(timeout=60)
+    assert driver.returncode == 2
+    assert "PROGRAM must stay as it is" in told and str(program) in told
+    assert len(list(study.glob("runs/*/job.json"))) == 1
+    assert not list(study.glob("runs/*/outcome.json")), "it is made again"
+
+
 def test_study_of_another_program_is_refused(study: tuple[Path, Done]) -> None:
     done = sweeper("check", "--study", "study", PROGRAMS / "functional.py", cwd=study[0])
     assert done.returncode == 2

@@ -177,6 +177,20 @@ def test_never_two_at_once(tmp_path: Path) -> None:
         nightly(names, Silent())
 
 
+def test_one_script_that_is_no_python_leaves_the_rest_of_the_list_alone(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import torch\nfor x in (\n")
+    (tmp_path / "log.csv").write_text("step,loss\n" + "".join(f"{i},2.3\n" for i in range(200)))
+    path = tmp_path / "nightly.toml"
+    path.write_text("[[program]]\npath = 'broken.py'\n[[log]]\nglob = 'log.csv'\n")
+    night = one_night(path)
+    found = by_name(night)
+    assert found["broken"].verdict == "refused"
+    assert "valid Python, got SyntaxError in" in found["broken"].reason
+    assert "broken.py:2" in found["broken"].reason
+    assert found["log.csv: log.csv"].verdict == "failing"
+    assert night.failing and "broken: not looked at" in night.changes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -124,6 +124,12 @@ def made(job: Job) -> Outcome | None:
     return None if outcome and outcome.status == "behind" and not job.rungs else outcome
 
 
+def forget(folder: Path) -> None:
+    """Let a run that has ended be made again."""
+    with contextlib.suppress(OSError):
+        (folder / OUTCOME).unlink()
+
+
 def prepare_folder(job: Job) -> Path:
     """Empty the run folder of what a half-finished run left, write ``job.json``, return its path.
 

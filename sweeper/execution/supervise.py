@@ -20,8 +20,8 @@ from pathlib import Path
 from sweeper.execution.handles import Forked, Fresh, Handle
 from sweeper.execution.jobs import (
     NO_SPACE,
-    OUTCOME,
     REPEATABLE,
+    forget,
     log_tail,
     made,
     prepare_folder,
@@ -239,8 +239,7 @@ def _need_space(folder: Path, outcome: Outcome) -> None:
         return
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < FULL_BYTES:
-        with contextlib.suppress(OSError):
-            (folder / OUTCOME).unlink()
+        forget(folder)
         discard(folder / "scratch")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 

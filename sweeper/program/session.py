@@ -357,8 +357,10 @@ class Session:
         if not self._input_callbacks:
             if self.unobserved and torch.is_grad_enabled():
                 return None
-            if any(module is entry for entry in self.entries):
-                self.notify("entry_forward", module, args, kwargs)
+            for entry in self.models.entries:
+                if module is entry:
+                    self.notify("entry_forward", module, args, kwargs)
+                    break
             return None
         watched = any(module is entry for entry in self.entries)
         for callback in self._input_callbacks:

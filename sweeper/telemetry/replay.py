@@ -151,6 +151,8 @@ class Replayer(Observer):
         self.kept.append(Kept(module, _copy(args), _copy(kwargs), len(rows), still, *where))
         self.rows += len(rows)
         self.bytes += size
+        if self.full and self in self.session.observers:
+            self.session.observers.remove(self)  # nothing more to hear
 
     def program_ended(self) -> None:
         """Write ``replay.json``."""
