@@ -69,7 +69,9 @@ def remediate(options: Options, progress: Progress) -> StudyResult:
             ),
         )  # fmt: skip
         until_verified(bench, campaign, proof, progress)
-        controls = search(bench, campaign, progress, CONTROL_SEEDS)
+        controls = search(
+            bench, campaign, progress, CONTROL_SEEDS, over=lambda: limits.all_over(shop.seconds, 0)
+        )
 
         progress.phase("proof")
         proof.best_skill = campaign.best_skill

@@ -17,9 +17,10 @@ def search(
     progress: Progress,
     control_seeds: Sequence[int] = (),
     until: Callable[[], bool] = lambda: False,
+    over: Callable[[], str] = lambda: "",
 ) -> list[Trial]:
-    """Screening and joint search on all slots until ``until`` holds, then the unchanged program on
-    ``control_seeds``, whose trials are returned.
+    """Screening and joint search on all slots until ``until`` holds, then, unless the whole command
+    is ``over``, the unchanged program on ``control_seeds``, whose trials are returned.
     """
     waiting, controls = list(control_seeds), []
 
@@ -27,7 +28,7 @@ def search(
         if until():
             return None
         item = campaign.next_fix()
-        if item is None and waiting and not campaign.interrupted():
+        if item is None and waiting and not campaign.interrupted() and not over():
             return "control", Fix(), waiting.pop(0), False
         if item is None:
             return None

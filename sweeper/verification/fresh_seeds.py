@@ -73,8 +73,8 @@ class Verification:
 
     @property
     def verified(self) -> bool:
-        """Restored on enough of the seeds, all of which were run."""
-        return len(self.trials) == self.rule.seeds and self.restored >= self.rule.needed
+        """Restored on enough of the seeds, whatever those not run would say."""
+        return self.restored >= self.rule.needed
 
     def wanted(self) -> list[tuple[Fix, int]]:
         """(fix, seed) to run next: the candidate's seeds first, then the controls of the seeds it

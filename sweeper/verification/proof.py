@@ -162,6 +162,8 @@ class Proof:
         def wanted() -> tuple[Phase, Fix, int, bool] | None:
             if stop_early and verification.lost:
                 return None
+            if verification.verified and self.over(0):
+                return None  # certain: the seeds left would only narrow the interval
             for seed in self.rule.fresh:
                 if seed not in verification.trials and seed not in running:
                     running.add(seed)

@@ -137,3 +137,18 @@ def test_numbers_are_not_softened_before_anything_is_verified() -> None:
     proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
     proof.prove([candidate], [candidate])
     assert [v.fix.changes["clip_norm"] for v in proof.verifications] != [1e-6]
+
+
+def test_a_proof_that_is_certain_does_not_outlive_the_budget() -> None:
+    bench = MadeUp()
+    good = bench.trial("joint", Fix(changes={"clip_norm": 1.0, "activation": "relu"}), 0)
+    made: list[Trial] = []
+    proof = Proof(
+        bench=bench, rule=Rule(), told=made.append,  # type: ignore[arg-type]
+        over=lambda n, ahead=0.0: "the budget is spent" if len(made) >= 2 else "",
+    )  # fmt: skip
+    proof.prove_next([good], [good], 0.9)
+    assert [t.seed for t in made if t.phase == "verification"] == [1001, 1002, 1003, 1004]
+    assert proof.n_verified() == 1
+    (found,) = proof.results()
+    assert found.verified and (found.restored, found.seeds) == (4, 4)
