@@ -49,6 +49,13 @@ class Observer:
     def compared(self, left: Any, right: Any) -> None:
         """``left == right`` was evaluated without gradients (an accuracy in the making)."""
 
+    def subtracted(self, left: torch.Tensor, right: torch.Tensor) -> None:
+        """``left - right`` (or the reverse) was evaluated on tensors; ``left`` has no gradient."""
+
+    def scored(self, kind: str, true: Any, given: Any) -> None:
+        """A metric of scikit-learn was taken; ``given`` holds ``classes``, ``scores`` or ``values``
+        as the kind says."""
+
     def backward(self, loss: torch.Tensor) -> None:
         """Before the backward pass of a scalar, GradScaler's factor undone."""
 

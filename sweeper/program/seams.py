@@ -21,6 +21,8 @@ Official hooks where there are any: ``register_optimizer_step_pre_hook`` / ``...
 | ``torch.nn.utils.clip_grad_norm_`` | facts; a fix's clip replaces the program's |
 | ``torch.nn.utils.clip_grad_value_`` | the same |
 | ``torch.Tensor.__eq__``, ``torch.Tensor.eq``, ``torch.eq`` | the program's own accuracy in eval |
+| ``torch.Tensor.__sub__``, ``__rsub__``, ``sub``, ``torch.sub`` | its own errors in eval |
+| metrics of ``sklearn.metrics``, once imported | its own scores |
 | ``LRScheduler.__init__`` | facts |
 | ``Module.load_state_dict`` | pretrained weights are never reinitialised |
 | ``torch.save`` | a saved model carries no hook of the watcher |
@@ -61,6 +63,7 @@ from sweeper.program import _seams_gradients
 from sweeper.program._aliases import patch_aliases
 from sweeper.program._seams_facts import patch_model_facts
 from sweeper.program._seams_processes import patch_processes
+from sweeper.program._seams_scores import patch_scores
 from sweeper.program._steps import Outermost, closure_of, with_closure
 from sweeper.program.seeds import patch_seeds
 from sweeper.program.session import Session
@@ -142,6 +145,7 @@ def install(*, inside: bool = False) -> None:
     _patch_optimizers()
     _patch_data()
     _seams_gradients.patch_gradients(_patch, current, _comparing)
+    patch_scores(_patch, _comparing)
     patch_model_facts(_patch, current)
     if not inside:
         patch_processes(_patch, current)

@@ -12,11 +12,14 @@ import torch
 from sweeper.program.graph import tensors_in
 from sweeper.program.session import LossCall
 from sweeper.telemetry.losses import HELD, LossLog, Totals
+from sweeper.telemetry.own_scores import array, classes_behind, follows, joined
 from sweeper.telemetry.samples import Batch, SeenSamples, model_rows, sum_up
-from sweeper.telemetry.targets import Targets
+from sweeper.telemetry.targets import ConstantAnswer, Targets
 
 MANY_LABELS = 10_000
 """Different labels beyond which the constant answer of a phase is not known."""
+MOST_KEPT = 2**20
+"""Outputs of a phase (4 MB) beyond which they are not kept for scores taken at its end."""
 MOST_CALLS = 256
 """Calls of a loss after which their numbers are added up."""
 
@@ -34,11 +37,17 @@ class Evaluation:
     labels: dict[float, int] = field(default_factory=dict)
     hits: dict[float, int] = field(default_factory=dict)
     """Of the labels, those that were answered right."""
+    residuals: ConstantAnswer = field(default_factory=ConstantAnswer)
+    """True values of errors that the program took itself."""
+    squared: Any = 0.0
+    """Sum of the squares of these errors."""
     rows: int = 0
     fresh_rows: int = 0
     totals: Totals = field(default_factory=Totals)
     _calls: int = 0
     _output: torch.Tensor | None = None
+    _outputs: list[torch.Tensor] = field(default_factory=list)
+    _kept: int = 0
     _batches: list[Batch] = field(default_factory=list)
     _held: int = 0
 
@@ -70,6 +79,52 @@ class Evaluation:
             t for t in tensors_in(dict(value) if isinstance(value, dict) else value) if t.dim() >= 1
         ]
         self._output = next((t.detach() for t in candidates if t.is_floating_point()), None)
+        if self._output is not None and self._kept <= MOST_KEPT:
+            self._kept += self._output.numel()
+            self._outputs.append(self._output)
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor) -> bool:
+        """Whether one side is the last output, so that the difference is its error."""
+        output = self._output
+        if output is None or left.shape != right.shape:
+            return False
+        if not left.numel() == output.numel() > 0:
+            return False
+        for answer, true in ((left, right), (right, left)):
+            if answer.data_ptr() == output.data_ptr() != true.data_ptr():
+                self._output = None
+                self.residuals.add(true.reshape(len(output), -1))
+                self.squared = self.squared + (answer - true).float().square().sum()
+                return True
+        return False
+
+    def score(self, kind: str, true: Any, given: Any) -> bool:
+        """Whether a metric is taken of the outputs of this phase, all of them.
+
+        What they say is counted once, by the first of several metrics.
+        """
+        if self.n_compared or self.residuals.n or self._kept > MOST_KEPT:
+            return False
+        outputs, truth, values = joined(self._outputs), array(true), array(given)
+        if outputs is None or truth is None or values is None or not truth.size:
+            return False
+        if kind == "values":
+            if truth.size != values.size or not follows(values, outputs):
+                return False
+            self.residuals.add(torch.as_tensor(truth).reshape(len(outputs), -1))
+            self.squared = float(np.square(truth.astype(float) - values.astype(float)).sum())
+            return True
+        if kind == "scores":
+            found = classes_behind(values, outputs)
+        else:
+            found = values if _predicts(outputs, torch.as_tensor(values)) else None
+        if found is None or found.size != truth.size:
+            return False
+        right = found == truth
+        self.n_compared, self.compared_correct = int(truth.size), int(right.sum())
+        _count(self.labels, torch.as_tensor(truth))
+        _count(self.hits, torch.as_tensor(truth[right]))
+        return True
 
     def compare(self, left: Any, right: Any) -> None:
         """Count ``prediction == target`` when one side is what the last output predicts."""
@@ -101,7 +156,7 @@ class Evaluation:
 
     @property
     def empty(self) -> bool:
-        return not (self._calls or self.n_compared)
+        return not (self._calls or self.n_compared or self.residuals.n)
 
     @property
     def begun(self) -> bool:
@@ -125,12 +180,15 @@ class Evaluation:
             priors = self.targets.facts().get("class_prior", (math.nan,))
             skill = _over(accuracy, max(priors))
             rare, rare_right = float(totals.rare), float(totals.rare_right)
+        elif self.residuals.n:
+            if (constant := self.residuals.error) > 0:
+                skill = 1.0 - float(self.squared) / self.residuals.n / constant
         elif totals.errors:
             variance = self.targets.facts()["target_variance"]
             if variance > 0:
                 skill = 1.0 - totals.error / totals.errors / variance
         return {
-            "n": float(max(self.n_compared, totals.n)),
+            "n": float(max(self.n_compared, self.residuals.n, totals.n)),
             "loss": totals.loss / totals.n if totals.n else math.nan,
             "accuracy": accuracy,
             "skill": skill,

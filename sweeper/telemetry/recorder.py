@@ -203,6 +203,14 @@ class Recorder(Observer):
             self._evaluated = True
             self.evaluation.compare(left, right)
 
+    def subtracted(self, left: torch.Tensor, right: torch.Tensor) -> None:
+        if self.session.step and self.evaluation.subtract(left, right):
+            self._evaluated = True
+
+    def scored(self, kind: str, true: Any, given: Any) -> None:
+        if self.session.step and self.evaluation.score(kind, true, given):
+            self._evaluated = True
+
     def loss_computed(self, call: LossCall, value: torch.Tensor) -> None:
         if not torch.is_grad_enabled():
             if self.session.step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,92 @@ def test_the_rare_classes_of_an_evaluation_are_counted() -> None:
     evaluation.compare(output.argmax(1), labels)
     row = evaluation.row()
     assert (row["rare_n"], row["rare_correct"]) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("how", ["left", "right", "squeezed", "another", "shape"])
+def test_errors_are_read_from_the_programs_own_difference(how: str) -> None:
+    evaluation = Evaluation(SeenSamples())
+    output, target = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [3.0], [5.0]])
+    evaluation.output(output)
+    pair = {
+        "left": (output, target),
+        "right": (target, output),
+        "squeezed": (output.squeeze(1), target.squeeze(1)),
+        "another": (output.clone(), target),
+        "shape": (output, target.squeeze(1)),
+    }[how]
+    told = how not in ("another", "shape")
+    assert evaluation.subtract(*pair) is told
+    assert evaluation.empty is not told
+    if told:
+        assert not evaluation.subtract(*pair)  # counted once
+        row = evaluation.row()
+        assert row["n"] == 3 and row["skill"] == pytest.approx(1 - 2 / 8)
+
+
+LOGITS = torch.tensor([[2.0, -1.0], [0.0, 1.0], [1.0, 3.0], [0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("classes", LOGITS.argmax(1).numpy()),
+        ("classes", LOGITS.argmax(1).tolist()),
+        ("scores", LOGITS.softmax(1)[:, 1]),
+        ("scores", (LOGITS[:, 1] - LOGITS[:, 0]).numpy()),
+        ("scores", LOGITS.softmax(1).numpy()),
+    ],
+)
+def test_scores_of_all_outputs_of_a_phase_tell_its_labels(kind: str, given: Any) -> None:
+    evaluation = Evaluation(SeenSamples())
+    evaluation.output(LOGITS[:3])
+    evaluation.output(LOGITS[3:])
+    truth = np.array([0, 1, 0, 0])
+    assert evaluation.score(kind, truth, given)
+    assert not evaluation.score(kind, truth, given)  # several metrics of the same answers
+    row = evaluation.row()
+    assert (row["n"], row["accuracy"]) == (4.0, 0.75)
+    assert (row["rare_n"], row["rare_correct"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("made", ["logits", "sigmoid"])
+def test_scores_of_a_single_output(made: str) -> None:
+    evaluation = Evaluation(SeenSamples())
+    logits = torch.tensor([[0.4], [-2.0], [3.0]])
+    evaluation.output(logits)
+    given = (logits.sigmoid() if made == "sigmoid" else logits).squeeze(1).numpy()
+    assert evaluation.score("scores", [1, 0, 0], given)
+    assert evaluation.row()["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_values_on_another_scale_are_the_outputs_too() -> None:
+    evaluation = Evaluation(SeenSamples())
+    output = torch.tensor([0.1, -1.0, 0.7, 2.0])
+    evaluation.output(output)
+    given = output.numpy() * 20 + 100
+    truth = given + np.array([1.0, -1.0, 1.0, -1.0])
+    assert evaluation.score("values", truth, given)
+    assert evaluation.row()["skill"] == pytest.approx(1 - 1 / np.var(truth))
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "given"),
+    [
+        ("classes", [0, 1, 0, 0], [1, 0, 0, 1]),  # another model's
+        ("classes", ["a", "b", "a", "a"], ["a", "b", "b", "a"]),
+        ("scores", [0, 1, 0, 0], [0.1, 0.9, 0.2, 0.3]),
+        ("scores", [0, 1], [0.1, 0.9]),
+        ("values", [0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0]),
+        ("values", [0.0, 1.0], None),
+        ("classes", [], []),
+    ],
+)
+def test_scores_of_something_else_say_nothing(kind: str, truth: Any, given: Any) -> None:
+    evaluation = Evaluation(SeenSamples())
+    assert not evaluation.score(kind, truth, given)  # nothing was put out
+    evaluation.output(LOGITS)
+    assert not evaluation.score(kind, truth, given)
+    assert evaluation.empty
 
 
 @pytest.mark.parametrize("how", ["sigmoid", "sigmoid twice", "rounded", "clamped"])
