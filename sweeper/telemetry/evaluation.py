@@ -84,19 +84,29 @@ class Evaluation:
             self._outputs.append(self._output)
 
     def subtract(self, left: torch.Tensor, right: torch.Tensor) -> bool:
-        """Whether one side is the last output, so that the difference is its error."""
+        """Whether one side is the last output, or all of them: then the difference is an error."""
         output = self._output
-        if output is None or left.shape != right.shape:
-            return False
-        if not left.numel() == output.numel() > 0:
+        if output is None or left.shape != right.shape or not left.numel():
             return False
         for answer, true in ((left, right), (right, left)):
-            if answer.data_ptr() == output.data_ptr() != true.data_ptr():
+            last = answer.numel() == output.numel() and answer.data_ptr() == output.data_ptr()
+            if (last and true.data_ptr() != answer.data_ptr()) or self._are_all(answer):
                 self._output = None
-                self.residuals.add(true.reshape(len(output), -1))
+                self.residuals.add(true.reshape(len(true), -1) if true.dim() else true)
                 self.squared = self.squared + (answer - true).float().square().sum()
                 return True
         return False
+
+    def _are_all(self, answer: torch.Tensor) -> bool:
+        outputs = self._gathered(answer.numel(), [o.numel() for o in self._outputs])
+        return outputs is not None and torch.equal(outputs.reshape(-1), _flat(answer))
+
+    def _gathered(self, n: int, sizes: list[int]) -> torch.Tensor | None:
+        """All outputs of several batches, if nothing was counted yet and ``sizes`` add up to n."""
+        counted = self.n_compared or self.residuals.n
+        if counted or len(sizes) < 2 or sum(sizes) != n or self._kept > MOST_KEPT:
+            return None
+        return joined(self._outputs)
 
     def score(self, kind: str, true: Any, given: Any) -> bool:
         """Whether a metric is taken of the outputs of this phase, all of them.
@@ -127,14 +137,16 @@ class Evaluation:
         return True
 
     def compare(self, left: Any, right: Any) -> None:
-        """Count ``prediction == target`` when one side is what the last output predicts."""
+        """Count ``prediction == target`` when one side is what the last output predicts, or what
+        all of them do."""
         output, self._output = self._output, None
         if output is None:
             return
         for prediction, target in ((left, right), (right, left)):
             if (
                 isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)
-                and prediction.shape == target.shape and _predicts(output, prediction)
+                and prediction.shape == target.shape
+                and (_predicts(output, prediction) or self._predict_all(prediction))
             ):  # fmt: skip
                 right_ones = (prediction == target).reshape(-1)
                 self.n_compared += right_ones.numel()
@@ -144,6 +156,11 @@ class Evaluation:
                 return
         if isinstance(left, torch.Tensor) and left.numel() > 1:
             self._output = output  # an unrelated comparison; the one we look for may follow
+
+    def _predict_all(self, prediction: torch.Tensor) -> bool:
+        rows = len(prediction) if prediction.dim() else 1
+        outputs = self._gathered(rows, [len(o) for o in self._outputs])
+        return outputs is not None and _predicts(outputs, prediction.cpu())
 
     def loss_call(self, call: LossCall, value: torch.Tensor) -> None:
         self._calls += 1
@@ -196,6 +213,10 @@ class Evaluation:
             "rare_n": rare,
             "rare_correct": rare_right,
         }
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().reshape(-1).float().cpu()
 
 
 def _predicts(output: torch.Tensor, prediction: torch.Tensor) -> bool:
