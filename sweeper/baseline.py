@@ -132,6 +132,12 @@ def _judged(trial: Trial, record: RunRecord, diagnosis: Diagnosis) -> Trial:
     return replace(trial, judgement=judge(record, diagnosis))
 
 
+_ENDS = {
+    "killed": "it was killed", "out_of_memory": "it ran out of memory",
+    "infrastructure": "its process was gone before it told how it ended",
+}  # fmt: skip
+
+
 def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
     early = outcome.status == "program_error" and outcome.steps < MIN_STEPS
     if early and not _broke(job.folder):
@@ -139,7 +145,8 @@ def _check_started(program: Program, job: Job, outcome: Outcome) -> None:
     if outcome.status in ("killed", "out_of_memory", "infrastructure"):
         tail = log_tail(job.folder)
         raise ProgramCrashed(
-            f"{program.name} ended with {outcome.status} by itself ({outcome.error})\n{tail}"
+            f"{program.name} ends by itself after {outcome.steps} steps, without any change of "
+            f"ours: {_ENDS[outcome.status]} ({outcome.error})\n{tail}"
         )
     if outcome.status == "no_optimizer" and "program" in outcome.refused:
         raise UsageError(

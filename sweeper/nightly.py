@@ -253,13 +253,12 @@ def _lines(history: History, names: NightlyList) -> tuple[Line, ...]:
     """The newest of every name that the list still has, most urgent first."""
     listed = {entry.name for entry in names.programs}
     prefixes = tuple(f"{log.name}: " for log in names.logs)
-    found: dict[str, Line] = {}
-    for night in history.nights():
-        for name, one in history.of_night(night).items():
-            if name in listed or (one.kind == "log" and name.startswith(prefixes)):
-                past = tuple(history.of_name(name))
-                found[name] = Line(found=one, since=history.since(name) or 0.0, past=past)
-    return tuple(sorted(found.values(), key=lambda line: line.urgency))
+    lines = [
+        Line(found=past[-1][1], past=tuple(past))
+        for name, past in history.by_name().items()
+        if name in listed or (past[-1][1].kind == "log" and name.startswith(prefixes))
+    ]
+    return tuple(sorted(lines, key=lambda line: line.urgency))
 
 
 def _changes(lines: tuple[Line, ...]) -> Iterator[str]:

@@ -101,28 +101,27 @@ class History:
         )
         return {found.name: found for found in map(_found, rows)}
 
-    def of_name(self, name: str) -> list[tuple[Night, Found]]:
-        """What all nights found on one name, oldest first."""
+    def by_name(self) -> dict[str, list[tuple[Night, Found]]]:
+        """What all nights found on every name, oldest first: read once, as a history of years is
+        long."""
         rows = self._connection.execute(
             "select id, started, finished, entry from entries join nights on nights.id = night "
-            "where name = ? order by id",
-            (name,),
+            "order by id, name"
         )
-        return [(Night(id=i, started=s, finished=f), _found((e,))) for i, s, f, e in rows]
+        found: dict[str, list[tuple[Night, Found]]] = {}
+        for number, started, finished, entry in rows:
+            one = _found((entry,))
+            night = Night(id=number, started=started, finished=finished)
+            found.setdefault(one.name, []).append((night, one))
+        return found
 
     def before(self, night: Night, name: str) -> Found | None:
         """What the last night before found on this name."""
-        earlier = [found for n, found in self.of_name(name) if n.id < night.id]
-        return earlier[-1] if earlier else None
-
-    def since(self, name: str) -> float | None:
-        """When the present verdict was first seen without another in between."""
-        first = None
-        verdict = None
-        for night, found in self.of_name(name):
-            if found.verdict != verdict:
-                first, verdict = night.started, found.verdict
-        return first
+        row = self._connection.execute(
+            "select entry from entries where name = ? and night < ? order by night desc limit 1",
+            (name, night.id),
+        ).fetchone()
+        return _found(row) if row else None
 
 
 def _found(row: tuple[str]) -> Found:

@@ -153,7 +153,8 @@ def test_the_shipped_list_twice_with_a_kill_in_between(tmp_path: Path) -> None:
             assert [n.id for n in nights] == list(range(1, night + 1))
             last = history.of_night(nights[-1])
             firsts = history.of_night(nights[0])
-            assert all(history.since(name) == nights[0].started for name in SHIPPED)
+            for past in history.by_name().values():
+                assert Line(found=past[-1][1], past=tuple(past)).since == nights[0].started
         assert {name: one.verdict for name, one in last.items()} == SHIPPED
         assert {p: p.stat().st_mtime_ns for p in before} == before, "no finished run made again"
     assert "Changed:" not in done.stdout
@@ -264,7 +265,30 @@ def found(name: str, verdict: str, **more: object) -> Found:
 
 def line(one: Found, *earlier: Found) -> Line:
     nights = [Night(id=i, started=i * 86400.0, finished=None) for i in range(len(earlier) + 1)]
-    return Line(found=one, since=0.0, past=tuple(zip(nights, (*earlier, one), strict=True)))
+    return Line(found=one, past=tuple(zip(nights, (*earlier, one), strict=True)))
+
+
+def test_the_present_verdict_began_with_the_first_night_of_its_row() -> None:
+    healthy, fixed = found("digits", "healthy"), found("digits", "fixed")
+    assert line(fixed, fixed, healthy, fixed, fixed).since == 2 * 86400.0
+    assert line(fixed, healthy).since == 86400.0
+    assert line(fixed).since == 0.0
+
+
+def test_a_history_is_read_by_name_with_its_nights(tmp_path: Path) -> None:
+    with History(tmp_path / HISTORY) as history:
+        for day, names in enumerate(("ab", "a", "ab")):
+            night = history.begin(str(day), float(day))
+            for name in names:
+                history.add(night, found(name, "fixed", runs=day))
+            history.finish(night, float(day))
+        past = history.by_name()
+        assert {n: [(p.id, f.runs) for p, f in v] for n, v in past.items()} == {
+            "a": [(1, 0), (2, 1), (3, 2)], "b": [(1, 0), (3, 2)],
+        }  # fmt: skip
+        before = history.before(night, "b")
+        assert before is not None and before.runs == 0
+        assert history.before(past["a"][0][0], "a") is None
 
 
 def test_the_most_urgent_comes_first() -> None:

@@ -103,6 +103,7 @@ class Run:
             self.recorder.collector.started -= earlier
             self.replayer = _replayer(job, self.session) if self.recorder.tracer else None
         self._seams, self._changes = contextlib.ExitStack(), contextlib.ExitStack()
+        self._pid, self._exit = os.getpid(), os._exit
 
     def begin(self) -> None:
         """Seams, seeds and the job's changes. What it raises ends the run."""
@@ -112,6 +113,8 @@ class Run:
         session.after_step(lambda optimizer: pulse.beat() if optimizer is session.primary else None)
         session.on_abandon = self._abandon
         self._seams.enter_context(seams.installed(session, amid=self.begun))
+        self._seams.callback(setattr, os, "_exit", self._exit)
+        os._exit = self._left  # type: ignore[assignment]
         seeds.start(self.job.seed)
         for name, value in self.job.fault.items():
             _inject(session, name, value)
@@ -155,7 +158,14 @@ class Run:
     def _abandon(self) -> None:
         self._finish(self.session.stop_reason)
         _flush()
-        os._exit(0)
+        self._exit(0)
+
+    def _left(self, code: int) -> None:
+        """``os._exit``, with which a program may end past every ``finally``: its run is whole all
+        the same. Processes that the program forks leave as they would."""
+        if os.getpid() == self._pid:
+            self.end(SystemExit(code))
+        self._exit(code)
 
     def _finish(self, status: str, **more: Any) -> Outcome:
         from sweeper.execution import child

@@ -75,10 +75,19 @@ class Line:
     """One name on the page, with everything earlier nights found on it."""
 
     found: Found
-    since: float
-    """When the present verdict began, in seconds of `time.time`."""
     past: tuple[tuple[Night, Found], ...]
     """Oldest first; the last one is ``found``."""
+
+    @property
+    def since(self) -> float:
+        """When the present verdict began, in seconds of `time.time`: the first night with it and
+        without another in between."""
+        began = self.past[-1][0].started
+        for night, found in reversed(self.past):
+            if found.verdict != self.found.verdict:
+                break
+            began = night.started
+        return began
 
     @property
     def before(self) -> Found | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.execution.child import run_environment
-from tests.conftest import Runner
+from tests.conftest import PROGRAMS, Runner
 
 
 def test_a_relative_pythonpath_holds_in_the_child(
@@ -44,3 +44,20 @@ def test_no_allocator_starts_a_thread_of_its_own(
     program.write_text("import os, pyarrow\nprint('threads', len(os.listdir('/proc/self/task')))\n")
     fresh = run(program, fresh=True)
     assert "threads 1" in fresh.output
+
+
+def test_a_program_may_end_with_os_exit(run: Runner, tmp_path: Path) -> None:
+    """Some do at the end of their training, for threads that would keep them alive; a process that
+    they fork leaves as it would."""
+    program = tmp_path / "train.py"
+    program.write_text(
+        (PROGRAMS / "low_rate.py").read_text() + "import os\n"
+        "if os.fork() == 0:\n    os._exit(5)\n"
+        "print('child', os.waitstatus_to_exitcode(os.wait()[1]), flush=True)\n"
+        "os._exit(3)\n"
+    )
+    for fresh in (False, True):
+        left = run(program, fresh=fresh)
+        assert (left.outcome.status, left.outcome.exit_code) == ("finished", 3)
+        assert left.outcome.steps == len(left.record.series("loss")) > 10
+        assert left.output.endswith("child 5\n")

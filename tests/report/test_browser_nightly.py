@@ -25,7 +25,7 @@ def found(name: str, verdict: str, **more: Any) -> Found:
 
 def line(*past: Found) -> Line:
     nights = [Night(id=i, started=i * DAY, finished=i * DAY + 1) for i in range(1, len(past) + 1)]
-    return Line(found=past[-1], since=DAY, past=tuple(zip(nights, past, strict=True)))
+    return Line(found=past[-1], past=tuple(zip(nights, past, strict=True)))
 
 
 def index(tmp_path: Path) -> Path:
