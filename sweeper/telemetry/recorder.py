@@ -335,7 +335,8 @@ class Recorder(Observer):
         self._given = None
         samples, self._samples = self._samples, 0
         self._sampled = layers_due(step + 1)
-        self._details = self._sampled or details_due(step + 1)
+        sizes = self.losses.batch_sizes
+        self._details = self._sampled or details_due(step + 1, sizes[-1] if sizes else 0)
         self.session.unobserved = not self._details
         if samples and not self.losses.heard(len(self.buffer.rows)):  # a loss of the program's own
             self.losses.batch_sizes.append(samples)

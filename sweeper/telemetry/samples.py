@@ -17,7 +17,7 @@ MAX_SEEN = 2**22
 """Samples remembered (8 bytes each); later ones count as fresh whenever they come."""
 REPEATED_EVERY, LATE, LATE_EVERY = 8, 2000, 32
 """Once a whole pass brought nothing fresh, the samples of every eighth step are looked at, and from
-step 2,000 on, where only every eighth step is looked at anyway, those of every 32nd."""
+step 2,000 on, where few steps are looked at anyway, those of every 32nd."""
 
 Sums = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

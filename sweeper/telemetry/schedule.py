@@ -5,8 +5,8 @@ from __future__ import annotations
 
 def layers_due(step: int) -> bool:
     """Per-layer norms:
-    steps 0 to 4, then about every tenth of what has passed, at least every 50th step, and every
-    100th beyond 2,000.
+    steps 0 to 4, then about every tenth of what has passed, at least every 50th step, every 100th
+    beyond 2,000 and every 200th beyond 4,000.
     """
     if step < 5:
         return True
@@ -14,15 +14,23 @@ def layers_due(step: int) -> bool:
         return step % 10 == 0
     if step < 500:
         return step % 25 == 0
-    return step % (50 if step < 2000 else 100) == 0
+    return step % (50 if step < 2000 else 100 if step < 4000 else 200) == 0
 
 
-def details_due(step: int) -> bool:
+SMALL_BATCH = 16
+"""Samples of a batch under which fewer steps would leave too few: a third of 2,000 steps, every
+sixteenth of them, holds 660 samples in batches of this size (200 to 1,000 are needed)."""
+
+
+def details_due(step: int, batch: int = 0) -> bool:
     """What the batch was, what was answered, gradient norms: every step of an ordinary run, every
-    fourth from step 1,000 and every eighth from step 2,000 on. Loss and rate are taken at every
-    step whatever its number.
+    fourth from step 1,000 on, and from step 2,000 every sixteenth, or eighth of small batches.
+    Loss and rate are taken at every step whatever its number.
     """
-    return step < 1000 or step % (4 if step < 2000 else 8) == 0 or layers_due(step)
+    if step < 1000:
+        return True
+    every = 4 if step < 2000 else 8 if batch < SMALL_BATCH else 16
+    return step % every == 0 or layers_due(step)
 
 
 def activations_due(step: int) -> bool:

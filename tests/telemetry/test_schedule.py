@@ -47,8 +47,18 @@ def test_a_long_run_keeps_every_loss_and_thins_the_rest(run: Runner, tmp_path: P
     assert record.facts.batch_size == 8
 
 
+def test_few_samples_are_looked_at_more_often() -> None:
+    small, large = (
+        [step for step in range(4000, 6000) if details_due(step, batch)] for batch in (8, 128)
+    )
+    assert set(large) < set(small)
+    assert 250 <= len(small) <= 270 and 125 <= len(large) <= 150
+    both = [[details_due(step, batch) for step in range(2000)] for batch in (8, 128)]
+    assert both[0] == both[1]
+
+
 def test_layers_are_sampled_at_steps_that_are_looked_at() -> None:
-    assert all(details_due(step) for step in range(20_000) if layers_due(step))
+    assert all(details_due(step, 64) for step in range(20_000) if layers_due(step))
 
 
 def rows(batch: Batch, seen: SeenSamples) -> np.ndarray:
