@@ -127,7 +127,7 @@ class Capture:
 
     def _store(self, name: str, array: Array) -> None:
         if self._file is None:
-            self._file = self._path.open("wb")
+            self._file = open(self._path, "wb", opener=_behind_outputs)  # noqa: SIM115
         self._stored.append((name, array.dtype, array.shape, self._file.tell()))
         self._file.write(np.ascontiguousarray(array).data)
 
@@ -157,6 +157,19 @@ class Capture:
             for name, dtype, shape, start in self._stored
             if name == wanted
         ]
+
+
+def _behind_outputs(path: str, flags: int) -> int:
+    """Never 0 to 2: there would go what a program prints that has closed these descriptors."""
+    found = os.open(path, flags, 0o666)
+    if found > 2:
+        return found
+    lower = [found]
+    while (found := os.dup(found)) <= 2:
+        lower.append(found)
+    for descriptor in lower:
+        os.close(descriptor)
+    return found
 
 
 def _host(tensor: torch.Tensor) -> Array:

@@ -180,3 +180,35 @@ def test_files_of_the_user_stay_as_they_are(run: Runner, tmp_path: Path) -> None
     assert "wrote torch.Size([1, 4])" in done.output  # it read back what it wrote
     assert done.outcome.containment in ("overlay", "redirect")
     assert tree(home) == before
+
+
+CLOSED = """
+import os
+os.close(1)
+os.close(2)
+import torch
+torch.manual_seed(0)
+x = torch.randn(256, 4)
+y = (x[:, 0] > 0).long()
+model = torch.nn.Linear(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+for step in range(60):
+    rows = slice(step % 8 * 32, step % 8 * 32 + 32)
+    loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    os.write(1, b"garbage " * 100) if os.path.exists("/proc/self/fd/1") else None
+"""
+
+
+def test_what_a_program_prints_into_closed_outputs_reaches_no_file_of_ours(
+    run: Runner, tmp_path: Path
+) -> None:
+    path = tmp_path / "closed.py"
+    path.write_text(CLOSED)
+    done = run(path)
+    assert done.outcome.status == "finished" and done.outcome.watch_errors == ()
+    with np.load(done.folder / "captured.npz") as captured:
+        assert np.isfinite(captured["inputs"]).all() and len(captured["inputs"]) >= 32
+        assert np.abs(captured["inputs"]).max() < 10
