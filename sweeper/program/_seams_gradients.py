@@ -228,12 +228,12 @@ def _patch_clips(patch: Patch, current: Current) -> None:
 def _patch_comparison(patch: Patch, current: Current) -> None:
     def make(original: Any) -> Any:
         @functools.wraps(original)
-        def eq(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
+        def eq(*args: Any, **kwargs: Any) -> Any:
             session = current()
             # With gradients on too: many programs compare after their no_grad block has ended.
-            if session is not None:
-                session.notify("compared", left, right)
-            return original(left, right, *args, **kwargs)
+            if session is not None and len(args) > 1:
+                session.notify("compared", *args[:2])
+            return original(*args, **kwargs)
 
         return eq
 

@@ -51,11 +51,13 @@ def patch_scores(patch: Patch, current: Callable[[], Any]) -> None:
 
 def _difference(current: Callable[[], Any], original: Any) -> Any:
     @functools.wraps(original)
-    def difference(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
+    def difference(*args: Any, **kwargs: Any) -> Any:
         session = current()
-        if session is not None and not left.requires_grad and isinstance(right, torch.Tensor):
-            session.notify("subtracted", left, right)
-        return original(left, right, *args, **kwargs)
+        if session is not None and len(args) > 1:
+            left, right = args[:2]
+            if isinstance(right, torch.Tensor) and not getattr(left, "requires_grad", True):
+                session.notify("subtracted", left, right)
+        return original(*args, **kwargs)
 
     return difference
 

@@ -79,9 +79,12 @@ class Evaluation:
             t for t in tensors_in(dict(value) if isinstance(value, dict) else value) if t.dim() >= 1
         ]
         self._output = next((t.detach() for t in candidates if t.is_floating_point()), None)
-        if self._output is not None and self._kept <= MOST_KEPT:
+        if self._output is not None:
             self._kept += self._output.numel()
-            self._outputs.append(self._output)
+            if self._kept <= MOST_KEPT:
+                self._outputs.append(self._output)
+            else:
+                self._outputs.clear()
 
     def subtract(self, left: torch.Tensor, right: torch.Tensor) -> bool:
         """Whether one side is the last output, or all of them: then the difference is an error."""
@@ -121,19 +124,19 @@ class Evaluation:
         if kind == "values":
             if truth.size != values.size or not follows(values, outputs):
                 return False
-            self.residuals.add(torch.as_tensor(truth).reshape(len(outputs), -1))
-            self.squared = float(np.square(truth.astype(float) - values.astype(float)).sum())
+            self.residuals.add(torch.tensor(truth).reshape(len(outputs), -1))
+            self.squared = float(np.square(truth - values).sum())
             return True
         if kind == "scores":
             found = classes_behind(values, outputs)
         else:
-            found = values if _predicts(outputs, torch.as_tensor(values)) else None
+            found = values if _predicts(outputs, torch.tensor(values)) else None
         if found is None or found.size != truth.size:
             return False
         right = found == truth
         self.n_compared, self.compared_correct = int(truth.size), int(right.sum())
-        _count(self.labels, torch.as_tensor(truth))
-        _count(self.hits, torch.as_tensor(truth[right]))
+        _count(self.labels, torch.tensor(truth))
+        _count(self.hits, torch.tensor(truth[right]))
         return True
 
     def compare(self, left: Any, right: Any) -> None:

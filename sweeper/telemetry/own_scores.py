@@ -27,7 +27,9 @@ def array(values: Any) -> Array | None:
         found = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):
         return None
-    return found.reshape(-1) if found.dtype.kind in "biuf" else None
+    if found.dtype.kind not in "biuf":
+        return None
+    return found.reshape(-1).astype(np.float64 if found.dtype.kind == "f" else np.int64)
 
 
 def classes_behind(scores: Array, outputs: torch.Tensor) -> Array | None:
@@ -62,7 +64,7 @@ def follows(values: Array, outputs: torch.Tensor) -> bool:
         return False
     if not float(np.std(flat)) > 0 or not float(np.std(values)) > 0:
         return bool(np.allclose(flat, values, rtol=CLOSE))
-    return float(np.corrcoef(flat, values.astype(float))[0, 1]) >= SAME_COURSE
+    return float(np.corrcoef(flat, values)[0, 1]) >= SAME_COURSE
 
 
 def _close(scores: Array, tensor: torch.Tensor) -> bool:

@@ -105,3 +105,19 @@ def test_scores_of_something_else_are_nobodys(run: Runner, tmp_path: Path) -> No
     assert printed(done.output) == 0.5
     assert done.outcome.watch_errors == () and done.outcome.status == "finished"
     assert done.record.evals is None
+
+
+def test_every_way_to_call_them_stays(run: Runner, tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    ways = (
+        "torch.sub(input=out, other=0.5).shape[0], out.sub(other=true[:, None]).shape[1],"
+        " torch.eq(input=true, other=1).sum().item(), (2 - out).shape[0], (out - 1).shape[0],"
+        " torch.sub(out, true[:, None], alpha=2).shape[0], true.eq(other=true).all().item(),"
+        " (out == None), (out - np.float32(1)).shape[0]"
+    )
+    program.write_text(TRAINING.format(**CLASSES, score=ways))
+    done = run(program)
+    assert done.outcome.watch_errors == () and done.outcome.status == "finished"
+    words = done.output.split("final")[1].split()
+    assert words[:2] + words[3:] == ["300", "2", "300", "300", "300", "True", "False", "300"]
+    assert 100 < int(words[2]) < 200

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from sweeper.program.session import LossCall
+from sweeper.telemetry import evaluation as evaluation_module
 from sweeper.telemetry.activations import ActivationSampler, effective_rank, mean_cosine
 from sweeper.telemetry.answers import correct_mask, mean_loss
 from sweeper.telemetry.buffer import StepBuffer, ready
@@ -274,6 +275,26 @@ def test_values_on_another_scale_are_the_outputs_too() -> None:
     truth = given + np.array([1.0, -1.0, 1.0, -1.0])
     assert evaluation.score("values", truth, given)
     assert evaluation.row()["skill"] == pytest.approx(1 - 1 / np.var(truth))
+
+
+def test_large_outputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "MOST_KEPT", 6)
+    evaluation = Evaluation(SeenSamples())
+    evaluation.output(LOGITS[:3])
+    assert len(evaluation._outputs) == 1
+    evaluation.output(LOGITS[3:])
+    assert evaluation._outputs == []
+    assert not evaluation.score("classes", [0, 1, 1, 0], LOGITS.argmax(1))
+
+
+def test_arrays_that_cannot_be_written_and_odd_kinds_of_numbers() -> None:
+    evaluation = Evaluation(SeenSamples())
+    evaluation.output(LOGITS)
+    given = LOGITS.argmax(1).numpy().astype(np.uint32)
+    truth = np.array([0, 1, 0, 0], dtype=np.longdouble)
+    given.flags.writeable = truth.flags.writeable = False
+    assert evaluation.score("classes", truth, given)  # and no warning, which would be an error
+    assert evaluation.row()["accuracy"] == 0.75
 
 
 @pytest.mark.parametrize(
