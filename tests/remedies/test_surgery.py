@@ -328,7 +328,7 @@ def test_many_shortcuts_add_less_each() -> None:
     for layer in restored(before)[:-1:2]:
         hidden = hidden + torch.relu(layer(hidden)) / 39**0.5
     assert torch.allclose(model(x), restored(before)[-1](hidden), atol=1e-5)
-    assert residual.share(8) == 1.0 > residual.share(9)
+    assert residual.share(10) == 1.0 > residual.share(11)
 
 
 class Deep(nn.Module):
