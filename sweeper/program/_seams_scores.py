@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sweeper.program._after_import import after_import
+from sweeper.program._after_import import after_import, forget
 
 Patch = Callable[[Any, str, Callable[[Any], Any]], None]
 METRICS = {
@@ -32,8 +32,11 @@ METRICS = {
 GIVEN = ("y_pred", "y_score", "y_proba", "probas_pred")
 
 
-def patch_scores(patch: Patch, current: Callable[[], Any]) -> None:
-    """Both seams; ``current`` gives the session, or None while nothing is to be seen."""
+def patch_scores(patch: Patch, current: Callable[[], Any]) -> Callable[[], None]:
+    """Both seams; ``current`` gives the session, or None while nothing is to be seen.
+
+    To be called when patches are undone: a later import must find nothing to patch.
+    """
     for owner, name in (
         (torch.Tensor, "__sub__"), (torch.Tensor, "__rsub__"), (torch.Tensor, "sub"),
         (torch, "sub"),
@@ -47,6 +50,7 @@ def patch_scores(patch: Patch, current: Callable[[], Any]) -> None:
                     patch(module, name, functools.partial(_metric, current, kind))
 
     after_import("sklearn.metrics", metrics)
+    return functools.partial(forget, metrics)
 
 
 def _difference(current: Callable[[], Any], original: Any) -> Any:

@@ -71,7 +71,8 @@ from sweeper.program.session import Session
 _current: Session | None = None
 _undo: list[tuple[Any, str, Any, Any]] = []
 """Owner, name, what it held, and what it holds now."""
-_handles: list[Any] = []
+_handles: list[Callable[[], None]] = []
+"""Take back what is no patch."""
 _depth = {"optimizer": 0, "loader": 0}
 _outermost = Outermost()
 
@@ -145,13 +146,13 @@ def install(*, inside: bool = False) -> None:
     _patch_optimizers()
     _patch_data()
     _seams_gradients.patch_gradients(_patch, current, _comparing)
-    patch_scores(_patch, _comparing)
+    _handles.append(patch_scores(_patch, _comparing))
     patch_model_facts(_patch, current)
     if not inside:
         patch_processes(_patch, current)
         patch_seeds(_patch, lambda: _current is not None)
-    _handles.append(register_optimizer_step_pre_hook(_before_step))
-    _handles.append(register_optimizer_step_post_hook(_after_step))
+    _handles.append(register_optimizer_step_pre_hook(_before_step).remove)
+    _handles.append(register_optimizer_step_post_hook(_after_step).remove)
 
 
 def uninstall() -> None:
@@ -165,7 +166,7 @@ def uninstall() -> None:
         else:
             setattr(owner, name, original)
     while _handles:
-        _handles.pop().remove()
+        _handles.pop()()
 
 
 _ABSENT = object()

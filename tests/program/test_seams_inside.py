@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 
 import pytest
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sweeper.program import seams
 from sweeper.program.graph import ModuleStack, TraceMode, enter_below, leave
 from sweeper.program.models import rate_of
 from sweeper.types import Facts, OptimizerFact
@@ -173,3 +176,16 @@ def test_a_process_group_of_two_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         torch.distributed.init_process_group("gloo")
     assert run.status == "no_optimizer"
     assert "2 processes (torch.distributed)" in run.session.refused["program"]
+
+
+def test_what_is_imported_after_the_watch_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patch made then would be nobody's, and the next watch would take itself for begun."""
+    monkeypatch.delitem(sys.modules, "sklearn.metrics", raising=False)
+    with under({}):
+        pass
+    metrics = importlib.import_module("sklearn.metrics")
+    assert metrics.accuracy_score.__code__.co_name != "metric"
+    assert seams._undo == []
+    with under({}):
+        assert metrics.accuracy_score.__code__.co_name == "metric"
+    assert metrics.accuracy_score.__code__.co_name != "metric"
