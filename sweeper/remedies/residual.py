@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 MOST_PLAIN = 10
-"""Shortcuts up to which each adds all of its layer, between two measurements: a network of 8 on
-digit images trains alike with and without the division, one of 12 with relu to 0.93 and 0.54."""
+"""Shortcuts up to which each adds all of its layer: fewer learn alike with and without the
+division, or faster without; with relu, more of them outgrow an ordinary rate."""
 
 
 def _layers(facts: Facts) -> list[LayerFact]:

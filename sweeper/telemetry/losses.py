@@ -25,7 +25,7 @@ LARGE_LOGITS = 4_000_000
 """Elements above which batch accuracy is only computed on sampled steps."""
 FEW = 2**14
 """Elements that a loss call may leave behind as copies; more are reduced at once."""
-UNEQUAL = 0.35
+RARE = 0.35
 """Share of samples outside of the commonest class up to which they are counted apart."""
 HELD = 2**18
 """Elements left behind by all calls that are reduced before the block ends: 2 MB at most."""
@@ -331,7 +331,7 @@ class _Block:
 
     def columns(self) -> dict[str, list[float]]:
         some = self.calls > 0
-        unequal = np.nansum(self.rare_n[:-1]) <= UNEQUAL * np.nansum(self.n[:-1])
+        unequal = np.nansum(self.rare_n[:-1]) <= RARE * np.nansum(self.n[:-1])
         with np.errstate(invalid="ignore", divide="ignore"):
             columns = {
                 "n": np.where(some, self.n, np.nan),

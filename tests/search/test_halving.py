@@ -11,6 +11,7 @@ import pytest
 
 from sweeper.execution.jobs import made, prepare_folder, read_job, run_folder, write_outcome
 from sweeper.execution.supervise import Supervisor
+from sweeper.execution.trials import Bench
 from sweeper.search.halving import Halving, compared_by, rungs_below
 from sweeper.search.horizon import choose_horizon
 from sweeper.types import Facts, Fix, Job, Outcome, Program
@@ -125,3 +126,16 @@ def test_jobs_and_outcomes_keep_their_rungs(job: Job) -> None:
     found = made(held)
     assert found is not None and found.standings[0] == 0.1 and math.isnan(found.standings[1])
     assert made(job) is None
+
+
+def test_only_searching_runs_are_held_against_others(job: Job, tmp_path: Path) -> None:
+    halving = Halving((150,), "accuracy")
+    bench = Bench(
+        program=job.program, study=tmp_path, facts=Facts(steps=600), horizon=450, full=None,
+        planned_steps=600, slots=(), run=lambda made: Outcome(status="finished"),
+        cancel=lambda: None, halving=halving,
+    )  # fmt: skip
+    for phase in ("screening", "joint"):
+        assert bench.job(PLAIN, phase=phase).rungs == ((150, -math.inf),)  # type: ignore[arg-type]
+    for phase in ("control", "elimination", "verification"):
+        assert bench.job(PLAIN, phase=phase).rungs == ()  # type: ignore[arg-type]

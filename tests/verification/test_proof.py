@@ -152,3 +152,16 @@ def test_a_proof_that_is_certain_does_not_outlive_the_budget() -> None:
     assert proof.n_verified() == 1
     (found,) = proof.results()
     assert found.verified and (found.restored, found.seeds) == (4, 4)
+
+
+def test_a_run_stopped_behind_others_does_not_make_a_change_necessary() -> None:
+    """Elimination makes it again, to its end."""
+    bench = MadeUp()
+    small = Fix(changes={"clip_norm": 1.0, "activation": "relu"})
+    large = bench.trial("joint", Fix(changes={**small.changes, "weight_decay": 0.01}), 0)
+    alone = bench.trial("joint", small, 0)
+    judgement = replace(alone.judgement, restored=False) if alone.judgement else None
+    stopped = replace(alone, outcome=Outcome(status="behind"), judgement=judgement)
+    proof = Proof(bench=bench, rule=Rule(), over=lambda n, ahead=0.0: "")  # type: ignore[arg-type]
+    (found,) = proof.prove([large], [large, stopped])
+    assert found.fix.changes.keys() == small.changes.keys() and found.verified
